@@ -1,0 +1,42 @@
+# Everything works in this checkout's own .venv: no root, no system Redis, no system Node.js.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench wheel clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+setup: $(STAMP)  ## Install everything into .venv
+
+$(STAMP): pyproject.toml hatch_build.py sandbox_agents/javascript/package-lock.json scripts/setup
+	PYTHON="$(PYTHON)" VENV="$(VENV)" bash scripts/setup
+	touch $@
+
+demo: setup  ## Run the weather example on real data, kill a sandbox half way, plot the result
+	$(BIN)/python examples/weather/demo.py
+
+test: setup  ## The default suite
+	$(BIN)/python -m pytest
+
+lint: setup  ## ruff, pyright, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: setup  ## Measure on this machine and print the table
+	$(BIN)/python -m benchmarks
+
+wheel: setup  ## Build dist/*.whl
+	$(BIN)/python -m build --wheel --no-isolation
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Graphs, ports, edges, mailboxes, routing, delivery, dead letters and native components."""

@@ -1,0 +1,1 @@
+"""Isolation: the backend protocol, its implementations, limits, and the pool of warm sandboxes."""

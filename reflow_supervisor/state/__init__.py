@@ -1,0 +1,1 @@
+"""Actor state: the store protocol, Redis and memory stores, and the embedded Redis server."""

@@ -1,0 +1,122 @@
+"""What a state store must do: fetch the keys of one actor, and apply whole commits, each all or nothing.
+
+The agent inside a sandbox keeps its actor's state locally and sends, with each commit, what changed. Since one
+actor instance is the only writer of its keys, operations carry *results* (the counter's new value), not
+requests, wherever that is possible: then applying a commit a second time changes nothing. Only list appends and
+pops are relative, and the commit's marker tells whether they were applied.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+
+class Kind(enum.StrEnum):
+    VALUE = "value"
+    """A JSON document; a counter is the JSON of an integer, which Redis reads as its own integer."""
+    LIST = "list"
+    """A native list whose elements are JSON documents."""
+
+
+@attrs.frozen
+class Stored:
+    """A key's content as the store has it. `value`: one JSON document for VALUE; `items`: JSON documents for LIST.
+    `ttl`: milliseconds left, None for a key that stays."""
+
+    kind: Kind
+    value: bytes = b""
+    items: tuple[bytes, ...] = ()
+    ttl: int | None = None
+
+
+@attrs.frozen
+class Set:
+    """Makes the key a VALUE with this JSON. `ttl` in milliseconds; None: the store's default for the actor."""
+
+    key: str
+    value: bytes
+    ttl: int | None = None
+
+
+@attrs.frozen
+class SetList:
+    """Makes the key a LIST with exactly these items (an empty one: no such key)."""
+
+    key: str
+    items: tuple[bytes, ...]
+    ttl: int | None = None
+
+
+@attrs.frozen
+class Append:
+    """Adds items at the end of a LIST, making it where there is none."""
+
+    key: str
+    items: tuple[bytes, ...]
+    ttl: int | None = None
+
+
+@attrs.frozen
+class Trim:
+    """Takes `left` items off the front and `right` off the end of a LIST (what pops amount to)."""
+
+    key: str
+    left: int = 0
+    right: int = 0
+
+
+@attrs.frozen
+class Delete:
+    key: str
+
+
+@attrs.frozen
+class Expire:
+    """Sets what is left of the key's life, in milliseconds; None makes it stay."""
+
+    key: str
+    ttl: int | None
+
+
+StateOp = Set | SetList | Append | Trim | Delete | Expire
+
+
+@attrs.frozen
+class StateCommit:
+    """The state operations of one activation. `actor` is the node's id; `commit_id` names this commit among all
+    commits of that actor, over restarts too: a store that applied it once never applies it again."""
+
+    actor: str
+    commit_id: str
+    ops: tuple[StateOp, ...]
+
+
+class StateStore(Protocol):
+    """Stores are used by the supervisor only; a script never sees one. Keys are checked at the border (length,
+    no control characters) before they come here.
+
+    All methods raise StateUnavailableError where the store does not answer in time; the caller tries again.
+    """
+
+    async def fetch(self, actor: str, keys: Sequence[str]) -> Mapping[str, Stored]:
+        """The named keys that exist."""
+        ...
+
+    async def keys(self, actor: str, pattern: str = "*") -> Sequence[str]:
+        """The actor's keys that match a glob pattern as Redis has it, without prefix, at most 100 000, sorted."""
+        ...
+
+    async def commit(self, commits: Sequence[StateCommit]) -> None:
+        """Applies each commit all or nothing, in the order given. Safe to call again with the same commits
+        when its outcome is unknown."""
+        ...
+
+    async def clear(self, actor: str) -> None:
+        """Forgets everything of one actor."""
+        ...
+
+    async def aclose(self) -> None: ...
