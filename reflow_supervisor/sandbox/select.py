@@ -1,0 +1,115 @@
+"""Which backend a run uses. It never is weaker than what the workspace asks for, and never silently none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+
+from reflow_supervisor.errors import EnvironmentError_, Problem, UserError
+from reflow_supervisor.sandbox.backend import Finding, FindingLevel, Isolation, SandboxBackend
+from reflow_supervisor.sandbox.bubblewrap import BubblewrapBackend
+from reflow_supervisor.sandbox.process import ProcessBackend
+
+AUTO = "auto"
+
+_ISOLATION_NAMES: Mapping[Isolation, str] = {
+    Isolation.NONE: "none",
+    Isolation.NAMESPACES: "namespaces",
+    Isolation.MICROVM: "microvm",
+}
+
+
+@attrs.frozen
+class Candidate:
+    """A backend that can be named in reflow.yaml."""
+
+    name: str
+    isolation: Isolation
+    make: Callable[[], SandboxBackend]
+
+
+CANDIDATES: Sequence[Candidate] = (
+    Candidate("bubblewrap", Isolation.NAMESPACES, BubblewrapBackend),
+    Candidate("process", Isolation.NONE, ProcessBackend),
+)
+"""The strongest first: the order in which `auto` tries them."""
+
+
+def choose_backend(
+    name: str = AUTO,
+    *,
+    minimum: Isolation = Isolation.NAMESPACES,
+    unsafe: bool = False,
+    candidates: Sequence[Candidate] = CANDIDATES,
+) -> SandboxBackend:
+    """The backend to use. Blocking: it tries out what the machine can do.
+
+    Args:
+        name: a backend's name, or "auto" for the strongest that works here.
+        minimum: refuses everything weaker.
+        unsafe: allows a backend without isolation, if it is also named.
+
+    Raises:
+        UserError: the name or the combination makes no sense.
+        EnvironmentError_: the machine lacks what is needed.
+    """
+    if name == AUTO:
+        return _strongest(minimum, candidates)
+    candidate = next((each for each in candidates if each.name == name), None)
+    if candidate is None:
+        known = ", ".join([AUTO, *(each.name for each in candidates)])
+        raise UserError(Problem("unknown-backend", f"there is no sandbox backend {name!r}", hint=f"one of: {known}"))
+    if candidate.isolation == Isolation.NONE and not unsafe:
+        raise UserError(
+            Problem(
+                "unsafe-backend",
+                f"the {name} backend isolates nothing: a script can do all that you can",
+                hint="if you trust every script, say so: --unsafe, or unsafe: true",
+            )
+        )
+    # Naming it together with `unsafe` is as explicit as lowering the minimum.
+    if candidate.isolation < minimum and candidate.isolation != Isolation.NONE:
+        raise UserError(
+            Problem(
+                "weak-backend",
+                f"the {name} backend isolates by {_ISOLATION_NAMES[candidate.isolation]}, "
+                f"less than the {_ISOLATION_NAMES[minimum]} that are asked for",
+                hint="lower minimum_isolation, or choose a stronger backend",
+            )
+        )
+    backend = candidate.make()
+    missing = _missing(backend.probe())
+    if missing:
+        raise EnvironmentError_([_problem(name, finding) for finding in missing])
+    return backend
+
+
+def _strongest(minimum: Isolation, candidates: Sequence[Candidate]) -> SandboxBackend:
+    problems: list[Problem] = []
+    # A backend without isolation must be named.
+    floor = max(minimum, Isolation.NAMESPACES)
+    for candidate in candidates:
+        if candidate.isolation < floor:
+            continue
+        backend = candidate.make()
+        missing = _missing(backend.probe())
+        if not missing:
+            return backend
+        problems += [_problem(candidate.name, finding) for finding in missing]
+    raise EnvironmentError_(
+        problems
+        or Problem(
+            "no-backend",
+            f"no sandbox backend isolates by {_ISOLATION_NAMES[minimum]}",
+            hint="lower minimum_isolation",
+        )
+    )
+
+
+def _missing(findings: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.level == FindingLevel.MISSING]
+
+
+def _problem(backend: str, finding: Finding) -> Problem:
+    return Problem("sandbox-unavailable", f"{backend}: {finding.what}: {finding.detail}", hint=finding.fix)

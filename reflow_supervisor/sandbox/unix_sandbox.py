@@ -1,0 +1,260 @@
+"""A sandbox made of processes of this machine: its streams, its end, and its removal.
+
+What the processes are confined by, the backends decide (`bubblewrap`, `process`). Here is what they share: the
+direct child of the supervisor (bwrap's monitor, or the agent itself), the agent's process, a control group where
+there is one, and the sandbox's directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import attrs
+import trio
+
+from reflow_supervisor.errors import SandboxError
+from reflow_supervisor.sandbox.backend import Isolation, Limits, SandboxExit, SandboxRuntime, Usage
+from reflow_supervisor.sandbox.exits import judge_exit
+from reflow_supervisor.sandbox.host import Slot
+from reflow_supervisor.sandbox.rundir import AgentListener
+
+CLOSE_TIMEOUT = 10.0
+"""SIGKILL is not instant for a process in an uninterruptible call; longer than this, it is left to the kernel."""
+
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
+
+
+class UnixSandbox:
+    """Implements `backend.Sandbox`. Made by a backend's `start`, which also attaches the agent's process."""
+
+    def __init__(
+        self,
+        slot: Slot,
+        *,
+        runtime: SandboxRuntime,
+        isolation: Isolation,
+        limits: Limits,
+        token: str,
+        guest_workspace: str,
+        process: StartedProcess,
+        kill_rest: Callable[[], None],
+    ) -> None:
+        """Takes the slot over. `kill_rest` ends the processes that do not end with the agent."""
+        self._slot = slot
+        self._runtime: SandboxRuntime = runtime
+        self._isolation = isolation
+        self._limits = limits
+        self._token = token
+        self._guest_workspace = guest_workspace
+        self._process = process.process
+        self._process_pidfd = os.pidfd_open(self._process.pid)
+        self._stdout = process.stdout
+        self._stderr = process.stderr
+        self._kill_rest = kill_rest
+        self._agent: tuple[int, int] | None = None  # pid, pidfd
+        self._kill_detail: str | None = None
+        self._exit: SandboxExit | None = None
+        self._waiting = trio.Lock()
+        self._closing = trio.Lock()
+        self._closed = False
+
+    def attach(self, agent_pid: int) -> None:
+        """Names the agent's process, while it is known to exist.
+
+        Raises:
+            SandboxError: it is gone already.
+        """
+        try:
+            self._agent = agent_pid, os.pidfd_open(agent_pid)
+        except ProcessLookupError:
+            raise SandboxError(f"sandbox {self.id} ended while it was being made") from None
+
+    @property
+    def id(self) -> str:
+        return self._slot.id
+
+    @property
+    def runtime(self) -> SandboxRuntime:
+        return self._runtime
+
+    @property
+    def isolation(self) -> Isolation:
+        return self._isolation
+
+    @property
+    def pid(self) -> int | None:
+        return self._agent[0] if self._agent else None
+
+    @property
+    def token(self) -> str:
+        return self._token
+
+    @property
+    def listener(self) -> AgentListener:
+        return self._slot.directory.listener
+
+    @property
+    def workspace(self) -> Path:
+        return self._slot.directory.workspace
+
+    @property
+    def guest_workspace(self) -> str:
+        return self._guest_workspace
+
+    @property
+    def stdout(self) -> trio.abc.ReceiveStream:
+        return self._stdout
+
+    @property
+    def stderr(self) -> trio.abc.ReceiveStream:
+        return self._stderr
+
+    @property
+    def exit(self) -> SandboxExit | None:
+        if self._exit is None and _is_gone(self._process_pidfd):
+            # The direct child is still a zombie here, so that no process can have got its number (or its group's).
+            self._kill_rest()
+            if self._agent is not None and not _is_gone(self._agent[1]):
+                # Its monitor was killed by somebody else: it follows, but not at once.
+                self._signal(signal.SIGKILL)
+                return None
+            self._exit = judge_exit(
+                self._process.wait(),
+                kill_detail=self._kill_detail,
+                oom_kills=self._slot.cgroup.oom_kills() if self._slot.cgroup is not None else 0,
+                runtime=self._runtime,
+                limits=self._limits,
+            )
+        return self._exit
+
+    async def wait(self) -> SandboxExit:
+        # One task at a time, because Trio lets only one wait for a descriptor; the others find it ended.
+        async with self._waiting:
+            while (found := self.exit) is None:
+                await trio.lowlevel.wait_readable(self._process_pidfd)
+                if self.exit is None and self._agent is not None:
+                    await trio.lowlevel.wait_readable(self._agent[1])
+            return found
+
+    def terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self, detail: str = "") -> None:
+        if self.exit is not None:
+            return
+        if self._kill_detail is None:
+            self._kill_detail = detail
+        self._signal(signal.SIGKILL)
+        self._kill_rest()
+
+    def usage(self) -> Usage | None:
+        if self.exit is not None or self._agent is None:
+            return None
+        found = self._slot.cgroup.usage() if self._slot.cgroup is not None else None
+        return found or usage_of_process(self._agent[0])
+
+    async def aclose(self) -> None:
+        # Shielded as a whole: whoever calls this second must find everything gone, too.
+        with trio.CancelScope(shield=True):
+            async with self._closing:
+                if not self._closed:
+                    self._closed = True
+                    await self._close()
+
+    async def _close(self) -> None:
+        self.kill()
+        with trio.move_on_after(CLOSE_TIMEOUT):
+            await self.wait()
+        await self._stdout.aclose()
+        await self._stderr.aclose()
+        if self.exit is None:
+            # It sits in the kernel. Its user id must not get a second owner, and its descriptors stay open, so
+            # that its number stays its own. The run's end sweeps up its directory and group.
+            await self.listener.aclose()
+            return
+        await self._slot.aclose()
+        os.close(self._process_pidfd)
+        if self._agent is not None:
+            os.close(self._agent[1])
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._exit is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._agent[1] if self._agent else self._process_pidfd, number)
+
+
+@attrs.frozen
+class StartedProcess:
+    process: subprocess.Popen[bytes]
+    stdout: trio.lowlevel.FdStream
+    stderr: trio.lowlevel.FdStream
+
+
+def start_process(
+    command: Sequence[str],
+    *,
+    environment: dict[str, str],
+    inherited: Sequence[int],
+    uid: int | None = None,
+    new_session: bool = False,
+) -> StartedProcess:
+    """Starts a process with nothing of ours but the inherited descriptors.
+
+    Not by Trio's own functions: they start processes in worker threads, and a sandbox dies with the *thread* that
+    started it (PR_SET_PDEATHSIG), which for a worker is ten seconds later.
+    """
+    ours: list[int] = []
+    theirs: list[int] = []
+    try:
+        for _ in range(2):
+            read_end, write_end = os.pipe()
+            ours.append(read_end)
+            theirs.append(write_end)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=theirs[0],
+            stderr=theirs[1],
+            env=environment,
+            cwd="/",
+            pass_fds=inherited,
+            start_new_session=new_session,
+            user=uid,
+            group=uid,
+            extra_groups=None if uid is None else [],
+        )
+    except BaseException as error:
+        for descriptor in ours:
+            os.close(descriptor)
+        if isinstance(error, OSError):
+            raise SandboxError(f"cannot start {command[0]}: {error.strerror}") from error
+        raise
+    finally:
+        for descriptor in theirs:
+            os.close(descriptor)
+    return StartedProcess(process, trio.lowlevel.FdStream(ours[0]), trio.lowlevel.FdStream(ours[1]))
+
+
+def usage_of_process(pid: int) -> Usage | None:
+    """The agent's process alone: without a control group there is no telling what its children use."""
+    try:
+        # The command's name, in parentheses, may hold anything, even ")".
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return Usage((int(fields[11]) + int(fields[12])) / CLOCK_TICKS, resident * PAGE_SIZE)
+
+
+def _is_gone(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,317 @@
+#!/usr/bin/env node
+'use strict';
+/**
+ * The JavaScript agent: the program that runs one actor script inside a sandbox, as specs/protocol.md says.
+ *
+ * This module wires the parts together and decides what each request of the supervisor does. The script runs on this
+ * thread; the link has its own.
+ */
+
+const { Link } = require('./lib/link');
+const { Code, ProtocolViolation, Session, isId, isMap } = require('./lib/session');
+
+const EXIT = Object.freeze({ DONE: 0, CRASHED: 1, USAGE: 2, LINK_LOST: 70, VIOLATION: 71, REFUSED: 72 });
+const CLOSE = Object.freeze({ DONE: 1000, VIOLATION: 4001, NO_COMMON_VERSION: 4002 });
+const PROTOCOL = 1;
+const CLOSE_TIMEOUT_MS = 2000;
+const DRAIN_TIMEOUT_MS = 500;
+const FETCH_TIMEOUT_MS = 60_000;
+const DEFAULT_GRACE_MS = 5000;
+const STACK_FRAMES = 30;
+
+class Agent {
+  #session = new Session();
+  #link;
+  #runner;
+  #workspace;
+  /** @type {import('./lib/session').Id | null} */
+  #helloId = null;
+  #hasLoaded = false;
+  #isEnding = false;
+  /** @type {Map<import('./lib/session').Id, any>} outcomes that a script waits for; null while there is none */
+  #awaited = new Map();
+
+  /** @param {{link: string, token: string, workspace: string}} environment */
+  constructor({ link, token, workspace }) {
+    this.#workspace = workspace;
+    this.#link = new Link({
+      path: link,
+      token,
+      onFrame: (frame) => this.#receive(frame),
+      onReport: (report) => this.#onReport(report),
+    });
+    const { id, bytes } = this.#session.request('hello', {
+      protocol: [PROTOCOL],
+      runtime: 'javascript',
+      agent: require('./package.json').version,
+      language: process.versions.node,
+      pid: process.pid,
+    });
+    this.#helloId = id;
+    this.#link.write(bytes);
+    this.#link.flush();
+    // Needed later than the above, and read while the link's thread starts.
+    const { Runner } = require('./lib/runner');
+    this.#runner = new Runner({
+      session: this.#session,
+      replies: {
+        respond: (requestId, result) => this.#link.write(this.#session.respond(requestId, result)),
+        fail: (requestId, code, message, data) => this.#link.write(this.#session.fail(requestId, code, message, data)),
+        notify: (method, params) => this.#link.write(this.#session.notify(method, params)),
+        flush: () => this.#link.flush(),
+      },
+      watch: this.#link,
+      scheduler: {
+        now: () => performance.now(),
+        defer: setImmediate,
+        setTimer: setTimeout,
+        clearTimer: clearTimeout,
+      },
+    });
+    require('./lib/loader');
+  }
+
+  // -- what arrives ---------------------------------------------------------------------------------------------
+
+  /** @param {Uint8Array} frame */
+  #receive(frame) {
+    if (this.#isEnding) return;
+    try {
+      for (const event of this.#session.receive(frame)) this.#handle(event);
+    } catch (error) {
+      if (!(error instanceof ProtocolViolation)) throw error;
+      this.#violated(error.message);
+    }
+    this.#link.flush();
+  }
+
+  /** @param {import('./lib/session').SessionEvent} event */
+  #handle(event) {
+    switch (event.kind) {
+      case 'request':
+        this.#answer(event.id, event.method, event.params);
+        break;
+      case 'notification':
+        if (event.method === 'cancel' && isId(event.params.id)) this.#runner.cancel(event.params.id);
+        break;
+      default:
+        if (event.id === this.#helloId) this.#welcome(event.result, event.error);
+        else if (this.#awaited.has(event.id)) this.#awaited.set(event.id, event);
+    }
+  }
+
+  /** @param {import('./lib/session').Id} id @param {string} method @param {Record<string, any>} params */
+  #answer(id, method, params) {
+    switch (method) {
+      case 'activate':
+        this.#runner.activate(id, params);
+        break;
+      case 'load':
+        this.#load(id, params);
+        break;
+      case 'stop':
+        this.#stop(id, params);
+        break;
+      default:
+        this.#link.write(this.#session.fail(id, Code.METHOD_NOT_FOUND, `no method ${JSON.stringify(method)}`));
+    }
+  }
+
+  /** @param {any} result @param {import('./lib/session').RpcError | undefined} error */
+  #welcome(result, error) {
+    if (error) {
+      this.#end(EXIT.REFUSED, CLOSE.NO_COMMON_VERSION, `the supervisor refused this agent: ${error.message}`);
+      return;
+    }
+    if (!isMap(result) || result.protocol !== PROTOCOL || !isMap(result.limits)) {
+      throw new ProtocolViolation('the answer to hello has no common version, or no limits');
+    }
+    const limits = { ...this.#session.limits };
+    for (const name of /** @type {(keyof typeof limits)[]} */ (Object.keys(limits))) {
+      const value = result.limits[name] ?? limits[name];
+      if (!Number.isSafeInteger(value) || value < 1) throw new ProtocolViolation(`the limit ${name} is no positive integer`);
+      limits[name] = value;
+    }
+    this.#session.limits = limits;
+    this.#link.setLimits(limits);
+  }
+
+  // -- requests -------------------------------------------------------------------------------------------------
+
+  /** @param {import('./lib/session').Id} id @param {Record<string, any>} params */
+  #load(id, params) {
+    const complaint = this.#hasLoaded ? 'this agent has been given a script already' : complaintAboutLoad(params);
+    if (complaint !== null) {
+      const code = this.#hasLoaded ? Code.INVALID_REQUEST : Code.INVALID_PARAMS;
+      this.#link.write(this.#session.fail(id, code, complaint));
+      return;
+    }
+    this.#hasLoaded = true;
+    const { load } = require('./lib/loader');
+    const { StateTable } = require('./lib/state');
+    const config = params.config ?? {};
+    let actor;
+    try {
+      actor = load({
+        source: params.source,
+        file: params.file,
+        workspace: this.#workspace,
+        name: params.export ?? '',
+        component: String(params.component ?? ''),
+        config,
+        timeout: params.deadline_ms ?? null,
+      });
+    } catch (error) {
+      this.#refuseLoad(id, error);
+      return;
+    }
+    this.#runner.use({
+      call: actor.call,
+      outports: params.outports ?? null,
+      workspace: this.#workspace,
+      surroundings: {
+        table: new StateTable({
+          fetch: (keys) => this.#ask('state.fetch', { keys }),
+          fetchKeys: (pattern) => this.#ask('state.keys', { pattern }),
+          ttl: params.state?.ttl_ms ?? null,
+        }),
+        config,
+        actorId: String(params.node ?? ''),
+        writeLog: (level, message, fields) => this.#log(level, message, fields),
+        wallClock: Date.now,
+      },
+    });
+    this.#link.write(this.#session.respond(id, actor.declared));
+  }
+
+  /** @param {import('./lib/session').Id} id @param {any} error */
+  #refuseLoad(id, error) {
+    const isOverdue = error?.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT';
+    const failure = require('./lib/failure').describe(error, this.#workspace);
+    const code = isOverdue ? Code.DEADLINE_EXCEEDED : Code.LOAD_FAILED;
+    const message = isOverdue ? 'the script took too long to load' : `${failure.type}: ${failure.message}`;
+    this.#link.write(this.#session.fail(id, code, message, failure));
+  }
+
+  /** @param {import('./lib/session').Id} id @param {Record<string, any>} params */
+  #stop(id, params) {
+    const grace = typeof params.grace_ms === 'number' ? params.grace_ms : DEFAULT_GRACE_MS;
+    this.#runner.stop(grace, () => {
+      this.#link.write(this.#session.respond(id, {}));
+      this.#link.drain(DRAIN_TIMEOUT_MS);
+      this.#end(EXIT.DONE, CLOSE.DONE, '');
+    });
+  }
+
+  // -- what scripts ask -----------------------------------------------------------------------------------------
+
+  /**
+   * Asks the supervisor and waits for the answer without yielding: a script's state is synchronous.
+   * @param {string} method
+   * @param {Record<string, any>} params
+   * @returns {any}
+   */
+  #ask(method, params) {
+    const { id, bytes } = this.#session.request(method, params);
+    this.#link.write(bytes);
+    this.#awaited.set(id, null);
+    const end = performance.now() + Math.min(this.#runner.timeLeft, FETCH_TIMEOUT_MS);
+    try {
+      while (this.#awaited.get(id) === null) {
+        if (!this.#link.receiveNow(end - performance.now())) throw new Error('the state did not answer in time');
+      }
+      const { result, error } = this.#awaited.get(id);
+      if (error) throw new Error(`the state is not available: ${error.message}`);
+      return result;
+    } finally {
+      this.#awaited.delete(id);
+    }
+  }
+
+  /** @param {string} level @param {any} message @param {any} [fields] */
+  #log(level, message, fields) {
+    const { clip } = require('./lib/failure');
+    const text = clip(typeof message === 'string' ? message : String(message), this.#session.limits.max_message / 2);
+    const params = { level, message: text };
+    let bytes;
+    try {
+      bytes = this.#session.notify('log', fields === undefined ? params : { ...params, fields });
+    } catch (error) {
+      // A record of something that went wrong must not be what goes wrong.
+      bytes = this.#session.notify('log', { ...params, fields: { unsendable: error.message } });
+    }
+    this.#link.write(bytes);
+  }
+
+  /**
+   * Something was thrown where nobody caught it.
+   * @param {any} error
+   */
+  crashed(error) {
+    if (this.#runner.crash(error)) return;
+    console.error('uncaught outside of any activation:', error);
+    process.exit(EXIT.CRASHED);
+  }
+
+  // -- the end --------------------------------------------------------------------------------------------------
+
+  /** The script, or this agent, called `process.exit`: what was committed has still to leave. */
+  leaving() {
+    if (!this.#isEnding) this.#link.drain(DRAIN_TIMEOUT_MS);
+  }
+
+  /** @param {import('./lib/link').LinkReport} report */
+  #onReport(report) {
+    if (this.#isEnding) return;
+    if ('violation' in report) {
+      this.#violated(report.violation);
+      return;
+    }
+    this.#isEnding = true;
+    const isRefused = report.code === CLOSE.NO_COMMON_VERSION;
+    console.error(`reflow agent: the link is lost: ${report.closed}`);
+    process.exit(isRefused ? EXIT.REFUSED : EXIT.LINK_LOST);
+  }
+
+  /** @param {string} how */
+  #violated(how) {
+    this.#end(EXIT.VIOLATION, CLOSE.VIOLATION, `protocol violation: ${how}`);
+  }
+
+  /** @param {number} exitCode @param {number} closeCode @param {string} reason */
+  #end(exitCode, closeCode, reason) {
+    this.#isEnding = true;
+    if (reason) console.error(`reflow agent: ${reason}`);
+    this.#link.close(closeCode, reason, CLOSE_TIMEOUT_MS);
+    process.exit(exitCode);
+  }
+}
+
+/** @param {Record<string, any>} params @returns {string | null} */
+function complaintAboutLoad(params) {
+  const isNames = (/** @type {any} */ value) => Array.isArray(value) && value.every((name) => typeof name === 'string');
+  if (typeof params.source !== 'string') return 'source is a text';
+  if (typeof params.file !== 'string' || params.file === '') return 'file is a path';
+  if (!['string', 'undefined'].includes(typeof params.export)) return 'export is a name';
+  if (!isMap(params.config ?? {})) return 'config is a map';
+  if (!isMap(params.state ?? {})) return 'state is a map';
+  if (!isNames(params.outports ?? [])) return 'outports is a list of names, or nil';
+  return null;
+}
+
+function main() {
+  const { REFLOW_LINK: link, REFLOW_TOKEN: token, REFLOW_WORKSPACE: workspace } = process.env;
+  if (!link || !token || !workspace) {
+    console.error('reflow agent: REFLOW_LINK, REFLOW_TOKEN and REFLOW_WORKSPACE must be set; a supervisor does that');
+    process.exit(EXIT.USAGE);
+  }
+  // Not for the script, nor for what it starts.
+  delete process.env.REFLOW_TOKEN;
+  Error.stackTraceLimit = STACK_FRAMES;
+  const agent = new Agent({ link, token, workspace });
+  process.on('uncaughtException', (error) => agent.crashed(error));
+  process.on('unhandledRejection', (error) => agent.crashed(error));
+  process.on('exit', () => agent.leaving());
+}
+
+main();
