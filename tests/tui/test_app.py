@@ -578,7 +578,7 @@ def test_it_is_usable_at_80_by_24() -> None:
     async def test() -> None:
         app = make(ScriptedLink(*live()))
         async with running(app, (80, 24)) as pilot:
-            await until_shown(pilot, "● live", "dead letters 2", "seasonal-1", "ZeroDiv", "[1 Failures (3)]")
+            await until_shown(pilot, "● live", "dead letters 2", "seasonal-1", "ZeroDiv", "[1 Failures (3)]", "q Quit")
             lines = screen_text(app).splitlines()
             assert "q Quit" in lines[-1]
             assert "? Help" in lines[-1]
