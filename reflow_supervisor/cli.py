@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+import trio
 
 from reflow_supervisor import __version__
 from reflow_supervisor.actors.discovery import Discovery, discover
@@ -24,6 +25,7 @@ from reflow_supervisor.network.check import check as check_graph
 from reflow_supervisor.network.graph import load_graph
 from reflow_supervisor.sandbox.backend import FindingLevel
 from reflow_supervisor.sandbox.doctor import findings
+from reflow_supervisor.workspace import Run, open_collect, open_feed, prepare
 
 CONFIG_NAME = "reflow.yaml"
 
@@ -114,6 +116,56 @@ def check(config_path: Path | None, as_json: bool) -> None:
         click.echo(f"{size}: {errors} errors, {len(problems) - errors} warnings")
     if _failed(problems):
         sys.exit(ExitCode.USAGE)
+
+
+@cli.command()
+@_config_option
+@click.option("--headless", is_flag=True, help="No screen. The only way to run so far.")
+@click.option(
+    "--feed", "feeds", multiple=True, metavar="PORT=FILE", help="JSON lines for an exposed inport; - is stdin."
+)
+@click.option("--collect", "collects", multiple=True, metavar="PORT=FILE", help="JSON lines of an exposed outport.")
+@click.option("--on-bad-input", type=click.Choice(["stop", "skip"]), default="stop", show_default=True)
+def run(
+    config_path: Path | None, headless: bool, feeds: Sequence[str], collects: Sequence[str], on_bad_input: str
+) -> None:
+    """Run the network until its feeds are done and nothing is left to do.
+
+    Exit codes: 0 done, 1 gave up or left dead letters, 2 wrong usage or configuration, 130 interrupted.
+    """
+    prepared = prepare(_load(config_path))
+    sinks = [open_collect(text) for text in collects]
+    this = Run(prepared, [open_feed(text) for text in feeds], sinks, on_bad_input=on_bad_input, report=_report)
+    try:
+        outcome = trio.run(this.run)
+    except* KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+    except* UserError as e:
+        first = next(_users(e))
+        _print_problems(first.problems)
+        sys.exit(first.exit_code)
+    finally:
+        for sink in sinks:
+            sink.file.flush()
+    collected = ", ".join(f"{n} from {port}" for port, n in outcome.collected.items()) or "nothing collected"
+    click.echo(
+        f"{outcome.fed} fed, {collected}; {outcome.restarts} restarts, {outcome.dead_letters} dead letters", err=True
+    )
+    sys.exit(outcome.code)
+
+
+def _users(group: BaseExceptionGroup[UserError]) -> Iterator[UserError]:
+    for e in group.exceptions:
+        if isinstance(e, UserError):
+            yield e
+        else:
+            yield from _users(e)
+
+
+def _report(level: str, node: str, text: str) -> None:
+    """A log line. Control characters of a script must not reach the terminal."""
+    neutral = "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+    click.echo(f"{level:<7} {node + ': ' if node else ''}{neutral}", err=True)
 
 
 @cli.command()

@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced with the room."""
+"""Discovery, metadata, the registry, and the instance: from a file to a running actor."""

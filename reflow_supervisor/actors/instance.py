@@ -13,10 +13,10 @@ from typing import Any
 
 import attrs
 import trio
-
 from reflow.wire import messages, values
 from reflow.wire.messages import Code, Failure
 from reflow.wire.session import NotificationReceived, Outcome, ProtocolViolationError, RequestReceived
+
 from reflow_supervisor.network.component import Component
 from reflow_supervisor.network.inbox import Activation, DeadLetter, Inbox
 from reflow_supervisor.network.ports import accepts, parse_port_type
@@ -266,10 +266,14 @@ class Instance:
         expected = self._types.get(port)
         if expected is not None:
             if type != values.ERROR and not accepts(expected, type):
-                raise values.MalformedMessageError(f"port {port!r} is declared {expected}, and got a message of type {type}")
+                raise values.MalformedMessageError(
+                    f"port {port!r} is declared {expected}, and got a message of type {type}"
+                )
         elif not self._plan.component.open_ports and not self._router.unrouted[self._plan.node, port]:
             declared = ", ".join(self._types) or "none"
-            self._report("error", self._plan.node, f"returned port {port!r}, which it does not declare (declared: {declared})")
+            self._report(
+                "error", self._plan.node, f"returned port {port!r}, which it does not declare (declared: {declared})"
+            )
 
     def _failed(self, activation: Activation, failure: Failure) -> None:
         self._report("error", self._plan.node, _text(failure))

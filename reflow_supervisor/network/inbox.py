@@ -14,14 +14,13 @@ from collections.abc import Mapping
 
 import attrs
 import msgspec
-
 from reflow.wire.messages import Failure
 
 
 @attrs.define(eq=False)
 class Activation:
-    """One call of the actor. `attempt` counts hand-outs, `failures` those that it is blamed for, `sent` how many messages
-    of `context.send` have been let through (a later attempt sends the same again)."""
+    """One call of the actor. `attempt` counts hand-outs, `failures` those that it is blamed for, `sent` how many
+    messages of `context.send` have been let through (a later attempt sends the same again)."""
 
     id: int
     inputs: Mapping[str, msgspec.Raw]

@@ -194,6 +194,11 @@ class Link:
             self.end = end
         self._scope.cancel()
 
+    async def aclose(self) -> None:
+        """Ends the link and waits until its connection is closed."""
+        self.close()
+        await self.closed.wait()
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Moves bytes until the link is over. Never raises because of the agent: `end` says what happened."""
         try:
