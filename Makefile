@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench wheel clean
+.PHONY: help setup demo test lint format wheel clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -31,9 +31,6 @@ lint: setup  ## ruff, pyright, import contracts
 format: setup
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
-
-bench: setup  ## Measure on this machine and print the table
-	$(BIN)/python -m benchmarks
 
 wheel: setup  ## Build dist/*.whl
 	$(BIN)/python -m build --wheel --no-isolation

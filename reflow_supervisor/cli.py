@@ -146,7 +146,7 @@ def run(
         sys.exit(first.exit_code)
     finally:
         for sink in sinks:
-            sink.file.flush()
+            sink.file.close()
     collected = ", ".join(f"{n} from {port}" for port, n in outcome.collected.items()) or "nothing collected"
     click.echo(
         f"{outcome.fed} fed, {collected}; {outcome.restarts} restarts, {outcome.dead_letters} dead letters", err=True

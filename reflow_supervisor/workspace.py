@@ -6,7 +6,6 @@ starts (configuration, scripts, graph) is checked in `prepare`; `run` then only 
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
@@ -417,9 +416,8 @@ def open_collect(text: str) -> Collect:
     if not equals or not port or not file:
         raise UserError(f"--collect {text}: write PORT=FILE, or PORT=- for standard output")
     if file == "-":
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(line_buffering=True)  # whoever reads the pipe wants rows as they come
-        return Collect(port, sys.stdout)
+        # Line by line: whoever reads the pipe wants rows as they come.
+        return Collect(port, os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8"))
     try:
         return Collect(port, Path(file).open("w", encoding="utf-8"))
     except OSError as e:

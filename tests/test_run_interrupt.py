@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -60,7 +59,7 @@ def test_interrupt_drains_what_was_fed_and_leaves_nothing(workspace: Path) -> No
     assert b"Traceback" not in log
     left = [p for p in Path("/proc").glob("[0-9]*") if str(workspace) in _command(p)]
     assert left == []
-    assert not os.path.exists(workspace / ".reflow" / "redis" / "redis.sock")
+    assert not (workspace / ".reflow" / "redis" / "redis.sock").exists()
 
 
 def _command(process: Path) -> str:
