@@ -350,6 +350,8 @@ class Run:
                 except (ValueError, values.NotAMessageError) as e:
                     self._bad_line(Location(feed.name, number), str(e))
                     continue
+                if inbox.full(end.port):
+                    router.bump()  # what was offered so far has to be taken, or there will never be room
                 while inbox.full(end.port):
                     await router.changed.wait()
                 inbox.offer(end.port, message)

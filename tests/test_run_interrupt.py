@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -38,6 +39,7 @@ def test_interrupt_drains_what_was_fed_and_leaves_nothing(workspace: Path) -> No
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     assert run.stdin
     assert run.stdout
@@ -46,7 +48,7 @@ def test_interrupt_drains_what_was_fed_and_leaves_nothing(workspace: Path) -> No
         run.stdin.write(b"1\n2\n3\n")
         run.stdin.flush()
         first = run.stdout.readline()  # the pipe stays open: rows come as they are fed
-        run.send_signal(signal.SIGINT)
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the whole group
         rest, log = run.stdout.read(), run.stderr.read()
         assert run.wait(20) == 130
     finally:
@@ -56,6 +58,8 @@ def test_interrupt_drains_what_was_fed_and_leaves_nothing(workspace: Path) -> No
             stream.close()
     assert [json.loads(line) for line in (first + rest).splitlines()] == [1.0, 1.5, 2.0]
     assert b"draining" in log
+    assert b"restarting" not in log
+    assert b"0 restarts" in log
     assert b"Traceback" not in log
     left = [p for p in Path("/proc").glob("[0-9]*") if str(workspace) in _command(p)]
     assert left == []

@@ -160,7 +160,9 @@ class Instance:
                 await self._link.request("load", params, messages.LoadResult)
         except RequestFailedError as e:
             failure = e.error.decode_data(Failure)
-            raise LoadFailedError(_text(failure) if failure else str(e)) from None
+            text = _text(failure) if failure else str(e)
+            self._report("error", plan.node, text)
+            raise LoadFailedError(text) from None
         except (LinkClosedError, ProtocolViolationError) as e:
             raise SandboxGoneError(str(e)) from None
         except trio.TooSlowError:
@@ -366,6 +368,9 @@ class Instance:
                         dropped += 1
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
+        finally:
+            if dropped:
+                self._report("warning", self._plan.node, f"{dropped} lines of output dropped")
         if rest:
             self._report(level, self._plan.node, rest.decode("utf-8", "replace"))
 

@@ -135,7 +135,7 @@ class ProcessBackend:
             path="/usr/local/bin:/usr/bin:/bin",
         )
         held = [sys.executable, "-I", "-S", "-c", GATE, str(gate), str(os.getpid()), *self._command(place)]
-        process = start_process(limited(held, rlimits), environment=variables, inherited=[gate], new_session=True)
+        process = start_process(limited(held, rlimits), environment=variables, inherited=[gate])
         pid = process.process.pid
 
         def kill_rest() -> None:

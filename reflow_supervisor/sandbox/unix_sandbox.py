@@ -204,7 +204,6 @@ def start_process(
     environment: dict[str, str],
     inherited: Sequence[int],
     uid: int | None = None,
-    new_session: bool = False,
 ) -> StartedProcess:
     """Starts a process with nothing of ours but the inherited descriptors.
 
@@ -226,7 +225,8 @@ def start_process(
             env=environment,
             cwd="/",
             pass_fds=inherited,
-            start_new_session=new_session,
+            # A terminal's Ctrl-C goes to the whole process group: it is for the supervisor, which drains.
+            start_new_session=True,
             user=uid,
             group=uid,
             extra_groups=None if uid is None else [],

@@ -1,0 +1,340 @@
+"""`run --headless`, the real command: real sandboxes, a real state store, files in and files out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SEED = Path(__file__).parent.parent / "examples" / "seed" / "actors"
+PRELOAD = "workspace: {sandbox: {preload_count: 0}}\n"
+IN_PORT, OUT_PORT = "  inports: {v: a.v}\n", "  outports: {o: a.o}\n"
+ONE_NODE = PRELOAD + "network:\n  processes: {a: {component: A}}\n" + IN_PORT + OUT_PORT
+FEED_ONE, COLLECT_ONE = ("--feed", "v=in.jsonl"), ("--collect", "o=out.jsonl")
+
+
+@attrs.frozen
+class Result:
+    code: int
+    stderr: str
+    seen: set[tuple[int, str]]
+    """(pid, start time) of every process that was seen below the command."""
+
+
+def stat(pid: int) -> tuple[int, str, str] | None:
+    """(parent, state, start time)"""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return int(fields[1]), fields[0], fields[19]
+
+
+def descendants(root: int) -> dict[int, str]:
+    """Pid and start time of every process below `root`."""
+    stats = {int(p.name): s for p in Path("/proc").iterdir() if p.name.isdigit() and (s := stat(int(p.name)))}
+    found: dict[int, str] = {}
+    level = {root}
+    while level := {pid for pid, s in stats.items() if s[0] in level and pid not in found}:
+        found.update({pid: stats[pid][2] for pid in level})
+    return found
+
+
+def agents(root: int) -> list[int]:
+    """The agents themselves, without the programs that started them."""
+    found: list[int] = []
+    for pid in descendants(root):
+        try:
+            args = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"python" in Path(os.fsdecode(args[0])).name.encode() and b"reflow.agent" in b" ".join(args):
+            found.append(pid)
+    return found
+
+
+def alive(seen: set[tuple[int, str]]) -> list[int]:
+    return [pid for pid, started in seen if (s := stat(pid)) and s[2] == started and s[1] != "Z"]
+
+
+class Workspace:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, name: str, text: str) -> None:
+        path = self.path / name
+        path.parent.mkdir(exist_ok=True)
+        path.parent.chmod(0o755)
+        path.write_text(text)
+
+    def actor(self, body: str, *, options: str = "", top: str = "") -> None:
+        """The actor A, inport v, outport o, and a network of nothing else; `body` sees `context` and `v`."""
+        lines = "\n".join("    " + line for line in body.splitlines())
+        self.write(
+            "actors/a.actor.py",
+            f"from reflow import actor, Message\n{top}\n"
+            f'@actor(name="A", inports=["v"], outports=["o"]{options})\n'
+            f'async def a(context):\n    v = context.get_payload().get("v").unwrap()\n{lines}\n',
+        )
+        self.write("reflow.yaml", ONE_NODE)
+
+    def feed(self, rows: Any, name: str = "in.jsonl") -> None:
+        self.write(name, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def rows(self, name: str = "out.jsonl") -> list[Any]:
+        return [json.loads(line) for line in (self.path / name).read_text().splitlines()]
+
+    def run(
+        self, *args: str, timeout: float = 40, meanwhile: Callable[[subprocess.Popen[bytes]], None] | None = None
+    ) -> Result:
+        command = [sys.executable, "-m", "reflow_supervisor", "run", "--headless", *(args or FEED_ONE + COLLECT_ONE)]
+        seen: set[tuple[int, str]] = set()
+        deadline = time.monotonic() + timeout
+        with (
+            (self.path / "stderr").open("wb") as stderr,
+            subprocess.Popen(command, cwd=self.path, stderr=stderr, stdin=subprocess.DEVNULL) as process,
+        ):
+            try:
+                while process.poll() is None:
+                    assert time.monotonic() < deadline, (self.path / "stderr").read_text()[-2000:]
+                    seen.update(descendants(process.pid).items())
+                    if meanwhile is not None:
+                        meanwhile(process)
+                    time.sleep(0.03)
+            finally:
+                process.kill()
+        until = time.monotonic() + 3
+        while alive(seen) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not alive(seen), "processes were left behind"
+        return Result(process.returncode, (self.path / "stderr").read_text(errors="replace"), seen)
+
+
+@pytest.fixture
+def ws() -> Iterator[Workspace]:
+    # Not pytest's own directory: sandboxes run under other user ids, which may not enter that.
+    path = Path(tempfile.mkdtemp(prefix="run-test-", dir="/tmp"))
+    path.chmod(0o755)
+    yield Workspace(path)
+    shutil.rmtree(path)
+
+
+def test_the_python_example_runs_and_its_state_goes_on_in_the_next_run(ws: Workspace) -> None:
+    for name in ("process.actor.py", "transforms.py"):
+        ws.write(f"actors/{name}", (SEED / name).read_text())
+    ws.write(
+        "reflow.yaml",
+        "network:\n  processes: {p: {component: DataProcessor}}\n  initial: {p.config: {scale: 3}}\n"
+        "  inports: {data: p.data}\n  outports: {processed: p.processed, metrics: p.metrics}\n",
+    )
+    ws.feed([i, i + 1] for i in range(100))
+    for start in (1, 101):
+        done = ws.run("--feed", "data=in.jsonl", "--collect", "processed=p.jsonl", "--collect", "metrics=m.jsonl")
+        assert done.code == 0, done.stderr
+        assert ws.rows("p.jsonl") == [[3 * i, 3 * i + 3] for i in range(100)]
+        assert [row["count"] for row in ws.rows("m.jsonl")] == list(range(start, start + 100))
+
+
+def test_the_javascript_example_runs(ws: Workspace) -> None:
+    ws.write("actors/aggregate.actor.js", (SEED / "aggregate.actor.js").read_text())
+    ws.write(
+        "reflow.yaml",
+        PRELOAD + "network:\n  processes: {a: {component: StreamAggregator}}\n  inports: {v: a.stream}\n"
+        "  outports: {o: a.aggregated, stats: a.stats}\n",
+    )
+    ws.feed(range(1, 101))
+    done = ws.run(*FEED_ONE, *COLLECT_ONE, "--collect", "stats=s.jsonl")
+    assert done.code == 0, done.stderr
+    assert ws.rows() == [sum(range(max(1, i - 9), i + 1)) / min(i, 10) for i in range(1, 101)]
+    assert ws.rows("s.jsonl")[-1] == {"count": 10, "average": 95.5}
+
+
+def test_a_row_that_always_fails_becomes_a_dead_letter_and_the_others_pass(ws: Workspace) -> None:
+    ws.actor('if v == 7:\n    raise RuntimeError("no sevens")\nreturn {"o": Message.integer(v)}')
+    ws.feed(range(20))
+    done = ws.run()
+    assert done.code == 1
+    assert ws.rows() == [i for i in range(20) if i != 7]
+    assert done.stderr.count("RuntimeError: no sevens") == 3
+    assert 'actors/a.actor.py", line 7' in done.stderr
+    assert "dead letter after 3 attempts: no sevens" in done.stderr
+    assert "0 restarts, 1 dead letters" in done.stderr
+    assert "reflow_supervisor/" not in done.stderr
+
+
+def test_a_script_with_a_syntax_error_keeps_the_network_from_starting(ws: Workspace) -> None:
+    ws.actor("return {'o': (}")
+    ws.feed([1])
+    done = ws.run()
+    assert done.code == 2
+    assert "actors/a.actor.py:6:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("result", "why"),
+    [
+        ('{"o": {1, 2}}', "set"),
+        ('{"o": 2**70}', "int"),
+        ("{1, 2}", "set"),
+    ],
+)
+def test_what_is_no_message_is_the_failure_of_its_row_alone(ws: Workspace, result: str, why: str) -> None:
+    ws.actor(f'return {result} if v == 1 else {{"o": v}}')
+    ws.feed([0, 1, 2])
+    done = ws.run()
+    assert done.code == 1, done.stderr
+    assert ws.rows() == [0, 2]
+    assert why in done.stderr
+    assert "1 dead letters" in done.stderr
+
+
+def test_nan_passes_and_the_rows_around_it(ws: Workspace) -> None:
+    ws.actor('return {"o": float("nan") if v == 1 else v}')
+    ws.feed([0, 1, 2])
+    done = ws.run()
+    assert done.code == 0, done.stderr
+    assert [str(row) for row in ws.rows()] == ["0", "nan", "2"]
+
+
+@pytest.mark.parametrize("how", ["await asyncio.sleep(1000)", "while True: pass"])
+def test_a_row_that_never_ends_is_interrupted_and_becomes_a_dead_letter(ws: Workspace, how: str) -> None:
+    ws.actor(f'if v == 1:\n    {how}\nreturn {{"o": v}}', options=", timeout=1", top="import asyncio")
+    ws.feed([0, 1, 2])
+    done = ws.run()
+    assert done.code == 1, done.stderr
+    assert ws.rows() == [0, 2]
+    assert "1 dead letters" in done.stderr
+
+
+def test_a_flood_without_line_ends(ws: Workspace) -> None:
+    ws.actor('print("x" * 20_000_000, end="")\nreturn {"o": v}')
+    ws.feed([1])
+    done = ws.run()
+    assert done.code == 0, done.stderr[-1000:]
+    assert ws.rows() == [1]
+    assert len(done.stderr) < 100_000
+
+
+def test_a_line_that_is_not_json_stops_the_run_or_is_skipped(ws: Workspace) -> None:
+    ws.actor('return {"o": v}')
+    ws.write("in.jsonl", "1\n\n{oops\n3\n")
+    done = ws.run()
+    assert done.code == 2, done.stderr
+    assert "in.jsonl:3" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = ws.run("--on-bad-input", "skip", *FEED_ONE, *COLLECT_ONE)
+    assert done.code == 0, done.stderr
+    assert "in.jsonl:3" in done.stderr
+    assert ws.rows() == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "args", [("--feed", "x=in.jsonl"), ("--collect", "x=out.jsonl"), ("--feed", "v"), ("--feed", "v=absent.jsonl")]
+)
+def test_ports_and_files_that_do_not_exist_are_usage_errors(ws: Workspace, args: tuple[str, ...]) -> None:
+    ws.actor('return {"o": v}')
+    ws.feed([1])
+    done = ws.run(*args)
+    assert done.code == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not done.seen or "Traceback" not in done.stderr
+
+
+def test_a_killed_run_leaves_no_process(ws: Workspace) -> None:
+    ws.actor('await asyncio.sleep(60)\nreturn {"o": v}', top="import asyncio")
+    ws.feed([1])
+
+    def kill(process: subprocess.Popen[bytes]) -> None:
+        if agents(process.pid):
+            time.sleep(0.3)
+            process.kill()
+
+    assert ws.run(meanwhile=kill).code == -signal.SIGKILL
+
+
+JAVASCRIPT_TIMES_TEN = """const { actor, Message } = require('reflow');
+@actor({ name: "J", inports: ["v"], outports: ["o"] })
+async function j(context) {
+  return { o: Message.integer(context.getPayload().get("v").unwrap() * 10) };
+}
+"""
+
+
+def test_a_script_that_raises_at_import_is_given_up(ws: Workspace) -> None:
+    ws.actor("return {}", top='raise OSError("no luck")')
+    config = "supervision: {intensity: 1, backoff: {initial: 0, jitter: 0}}\n"
+    ws.write("reflow.yaml", ONE_NODE + config)
+    ws.feed([1])
+    done = ws.run()
+    assert done.code == 1
+    assert 'actors/a.actor.py", line 2' in done.stderr
+    assert "OSError: no luck" in done.stderr
+    assert "gave up" in done.stderr
+
+
+def test_a_flood_of_output_is_cut_and_holds_nothing_up(ws: Workspace) -> None:
+    ws.actor('for _ in range(20_000):\n    print("x" * 1000)\nreturn {"o": v}')
+    ws.feed([1])
+    done = ws.run()
+    assert done.code == 0, done.stderr[-1000:]
+    assert ws.rows() == [1]
+    assert len(done.stderr) < 5_000_000
+    assert "dropped" in done.stderr
+
+
+def test_a_python_node_feeds_two_javascript_nodes_and_all_keep_order(ws: Workspace) -> None:
+    ws.actor('return {"o": Message.integer(v + 1)}')
+    ws.write("actors/j.actor.js", JAVASCRIPT_TIMES_TEN)
+    ws.write(
+        "reflow.yaml",
+        PRELOAD + "network:\n  processes: {a: {component: A}, j: {component: J}, k: {component: J}}\n"
+        "  connections: [a.o -> j.v, a.o -> k.v]\n"
+        "  inports: {v: a.v}\n  outports: {o: j.o, second: k.o, direct: a.o}\n",
+    )
+    ws.feed(range(1500))  # more than a mailbox holds
+    done = ws.run(*FEED_ONE, *COLLECT_ONE, "--collect", "second=2.jsonl", "--collect", "direct=d.jsonl")
+    assert done.code == 0, done.stderr
+    assert ws.rows("d.jsonl") == list(range(1, 1501))
+    assert ws.rows() == ws.rows("2.jsonl") == list(range(10, 15010, 10))
+
+
+def test_a_counter_whose_sandbox_is_killed_three_times_counts_each_row_once(ws: Workspace) -> None:
+    ws.actor(
+        'n = context.get_state().increment("n")\n'
+        "time.sleep(0.001)\n"
+        'return {"o": Message.object({"n": n, "v": v, "pad": "x" * 100})}',
+        top="import time",
+    )
+    ws.feed(range(1, 2001))
+    kills: list[int] = []
+
+    def kill(process: subprocess.Popen[bytes]) -> None:
+        out = ws.path / "out.jsonl"
+        if len(kills) < 3 and out.exists() and out.stat().st_size > 40_000 * (1 + len(kills)):
+            fresh = [pid for pid in agents(process.pid) if pid not in kills]
+            if fresh:
+                os.kill(fresh[0], signal.SIGKILL)
+                kills.append(fresh[0])
+
+    done = ws.run(meanwhile=kill)
+    assert len(kills) == 3
+    assert done.code == 0, done.stderr
+    assert "3 restarts, 0 dead letters" in done.stderr
+    assert [(row["v"], row["n"]) for row in ws.rows()] == [(i, i) for i in range(1, 2001)]
+    ws.feed([0])
+    ws.run()
+    assert ws.rows()[0]["n"] == 2001
