@@ -15,7 +15,7 @@ import attrs
 
 
 class ExitCode(enum.IntEnum):
-    """Exit codes of `reflow-supervise`, as documented in docs/cli.md."""
+    """Exit codes of `reflow-supervise`; `run --help` shows them."""
 
     DONE = 0
     FAILED = 1
