@@ -47,9 +47,6 @@ class Router:
             if name in collectors:
                 self._collectors[end.node, end.port].append(collectors[name])
 
-    def leads_somewhere(self, node: str, port: str) -> bool:
-        return (node, port) in self._targets or (node, port) in self._collectors
-
     def has_room(self, node: str, ports: Iterable[str]) -> bool:
         """Whether every inbox that those outports lead to takes a message. A node's own inbox always does: waiting
         for oneself would be for ever."""
