@@ -18,7 +18,7 @@ import cattrs
 from cattrs.errors import ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 
-from reflow_supervisor.config.model import Config, ConnectionConfig
+from reflow_supervisor.config.model import Config, ConnectionConfig, GroupConfig
 from reflow_supervisor.config.values import Kind, Refused, shown
 from reflow_supervisor.documents import Document, KeyPath, format_path, parse_yaml, read_document
 from reflow_supervisor.errors import ConfigError, Problem, UserError
@@ -101,6 +101,7 @@ def _contradictions(config: Config, document: Document) -> Iterator[Problem]:
     if backoff.initial > backoff.max:
         message = f"{backoff.initial:g} s is more than max, {backoff.max:g} s"
         yield document.problem("contradiction", message, ("supervision", "backoff", "initial"))
+    yield from _group_contradictions(config.supervision.groups, ("supervision", "groups"), {}, document)
     network = config.network
     if network.graph is not None:
         for name in ("processes", "connections", "initial", "inports", "outports"):
@@ -112,6 +113,28 @@ def _contradictions(config: Config, document: Document) -> Iterator[Problem]:
                     key=True,
                     hint=f"remove either `graph` or `{name}`",
                 )
+
+
+def _group_contradictions(
+    groups: Mapping[str, GroupConfig], path: KeyPath, places: dict[str, str], document: Document
+) -> Iterator[Problem]:
+    """A node is in one group. `places` says in which each has been seen."""
+    for name, group in groups.items():
+        here = (*path, name)
+        for index, node in enumerate(group.nodes):
+            if node in places:
+                message = f"{node} is in {places[node]} already"
+                yield document.problem("contradiction", message, (*here, "nodes", index))
+            places[node] = format_path(here)
+            if node in group.groups:
+                message = f"{node} is the name of a node and of a group in {format_path(here)}"
+                yield document.problem("contradiction", message, (*here, "nodes", index))
+        if group.backoff is not None and group.backoff.initial > group.backoff.max:
+            message = f"{group.backoff.initial:g} s is more than max, {group.backoff.max:g} s"
+            yield document.problem("contradiction", message, (*here, "backoff", "initial"))
+        if not group.nodes and not group.groups:
+            yield document.problem("contradiction", f"{format_path(here)} has neither nodes nor groups", here)
+        yield from _group_contradictions(group.groups, (*here, "groups"), places, document)
 
 
 # --- Structuring --------------------------------------------------------------------------------------------

@@ -147,6 +147,10 @@ class WebSocketConfig:
 @attrs.frozen(kw_only=True)
 class WorkspaceConfig:
     name: Name | None = key("Name of the workspace; by default that of its directory.", None)
+    data_dir: Annotated[str, Text(r"[^\x00]{1,4096}", "a path")] = key(
+        "Where what a run keeps is: the embedded Redis' data, the control socket, logs. Relative to reflow.yaml.",
+        ".reflow",
+    )
     discover_scripts: bool = key("Look for actor scripts in the workspace.", True)
     script_patterns: tuple[Glob, ...] = key(
         "Which files are actor scripts, relative to the workspace.", ("**/*.actor.py", "**/*.actor.js")
@@ -182,6 +186,9 @@ class LimitsConfig:
     shutdown_timeout: Annotated[float, Duration(0, 3600)] = key(
         "How long an actor may finish its activation when it is stopped, before it is killed.", 5.0
     )
+    drain_timeout: Annotated[float, Duration(0)] | None = key(
+        "How long an interrupted run may finish what is under way, before it stops at once; null: for ever.", 60.0
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -198,6 +205,24 @@ class BackoffConfig:
 
 
 @attrs.frozen(kw_only=True)
+class GroupConfig:
+    """A supervisor of its own for some of the nodes. What it does not say holds as in the supervisor above it."""
+
+    strategy: Strategy = key("As for the whole network, here for the children of this group.", "one_for_one")
+    intensity: Annotated[int, Integer(0, 1_000_000)] | None = key(
+        "More restarts than this within `period`, and the group gives up: a failure for the supervisor above. "
+        "Null: as there.",
+        None,
+    )
+    period: Annotated[float, Duration(0.001)] | None = key(
+        "The time that `intensity` is counted over. Null: as above.", None
+    )
+    backoff: BackoffConfig | None = key("Waits between restarts. Null: as above.", None)
+    nodes: tuple[Name, ...] = key("The nodes of `network.processes` in this group, in the order of their start.", ())
+    groups: Mapping[Name, GroupConfig] = key("Groups in this one. They start before its nodes.", MappingProxyType({}))
+
+
+@attrs.frozen(kw_only=True)
 class SupervisionConfig:
     strategy: Strategy = key(
         "Who is restarted when an actor fails: it alone, all of them, or it and those started after it.",
@@ -208,6 +233,10 @@ class SupervisionConfig:
     )
     period: Annotated[float, Duration(0.001)] = key("The time that `intensity` is counted over.", 30.0)
     backoff: BackoffConfig = section("Waits between restarts.", BackoffConfig)
+    groups: Mapping[Name, GroupConfig] = key(
+        "Supervisors of their own for some of the nodes: name → group. They start before the nodes that are in none.",
+        MappingProxyType({}),
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -282,3 +311,12 @@ class Config:
     def directory(self) -> Path:
         """Where the file is: the root of the workspace."""
         return Path(self.source.file).parent
+
+    @property
+    def data_dir(self) -> Path:
+        """Where what a run keeps is."""
+        return self.directory / self.workspace.data_dir
+
+    @property
+    def name(self) -> str:
+        return self.workspace.name or self.directory.absolute().name

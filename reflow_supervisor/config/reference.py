@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 import attrs
 
 from reflow_supervisor.config.loading import hints, key_fields, kind_of
-from reflow_supervisor.config.model import Config, ConnectionConfig, ProcessConfig
+from reflow_supervisor.config.model import Config, ConnectionConfig, GroupConfig, ProcessConfig
 from reflow_supervisor.config.schema import written_default
 from reflow_supervisor.config.values import Cores, Duration, EndpointKind, Size
 
@@ -66,6 +66,11 @@ def reference() -> str:
     """What docs/configuration.md holds."""
     parts = [_INTRODUCTION]
     parts += _sections(Config, "")
+    group = (
+        "A supervisor of its own for some of the nodes. What it does not say holds as in the supervisor above it, "
+        "and when it gives up, that one acts as on the failure of a node."
+    )
+    parts.append(_section("supervision.groups.*", group, GroupConfig))
     parts.append(_section("network.processes.*", "One node of the network.", ProcessConfig))
     connection = "One connection. `a.out -> b.in` is the same as `{from: a.out, to: b.in}`."
     parts.append(_section("network.connections[]", connection, ConnectionConfig))

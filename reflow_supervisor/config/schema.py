@@ -34,6 +34,7 @@ def _schema_of(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         if hint is Config:
             return _object(hint, definitions)
         if hint.__name__ not in definitions:
+            definitions[hint.__name__] = {}  # a group holds groups
             definitions[hint.__name__] = _object(hint, definitions)
         return {"$ref": f"#/$defs/{hint.__name__}"}
     args = get_args(hint)

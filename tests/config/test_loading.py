@@ -153,7 +153,7 @@ class TestProblems:
             (
                 "supervision: {zzz: 1}\n",
                 *(1, 15, "supervision.zzz", "`supervision` has no key `zzz`"),
-                "known keys: strategy, intensity, period, backoff",
+                "known keys: strategy, intensity, period, backoff, groups",
             ),
             (
                 "workspace:\n  sandbox: {backend: bubble}\n",
@@ -204,6 +204,23 @@ class TestProblems:
             (
                 "supervision: {backoff: {initial: 60}}\n",
                 *(1, 34, "supervision.backoff.initial", "60 s is more than max, 30 s", ""),
+            ),
+            (
+                "supervision: {groups: {a: {nodes: [x], groups: {b: {nodes: [x]}}}}}\n",
+                *(1, 61, "supervision.groups.a.groups.b.nodes[0]", "x is in supervision.groups.a already", ""),
+            ),
+            (
+                "supervision: {groups: {a: {nodes: [b], groups: {b: {nodes: [x]}}}}}\n",
+                *(1, 36, "supervision.groups.a.nodes[0]"),
+                *("b is the name of a node and of a group in supervision.groups.a", ""),
+            ),
+            (
+                "supervision: {groups: {a: {}}}\n",
+                *(1, 27, "supervision.groups.a", "supervision.groups.a has neither nodes nor groups", ""),
+            ),
+            (
+                "supervision: {groups: {a: {nodes: [x], backoff: {initial: 60}}}}\n",
+                *(1, 59, "supervision.groups.a.backoff.initial", "60 s is more than max, 30 s", ""),
             ),
             (
                 "network:\n  graph: a.graph.json\n  processes: {a: {component: A}}\n",
