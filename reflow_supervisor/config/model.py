@@ -151,6 +151,9 @@ class WorkspaceConfig:
         "Where what a run keeps is: the embedded Redis' data, the control socket, logs. Relative to reflow.yaml.",
         ".reflow",
     )
+    file_roots: tuple[Annotated[str, Text(r"[^\x00]{1,4096}", "a path")], ...] = key(
+        "Directories outside of the workspace that the `file` component may read and write in, links followed.", ()
+    )
     discover_scripts: bool = key("Look for actor scripts in the workspace.", True)
     script_patterns: tuple[Glob, ...] = key(
         "Which files are actor scripts, relative to the workspace.", ("**/*.actor.py", "**/*.actor.js")

@@ -1,13 +1,14 @@
 """A component's `config_schema`, applied to the configuration of a node.
 
-The subset of JSON Schema that actors use: type, properties, required, enum, minimum, maximum, items, default. Other
-keywords are left alone. Both sides come from strangers: a schema that makes no sense is itself a finding, and never
-an exception. What a finding becomes, and where it stands, is decided in `check`.
+The subset of JSON Schema that actors use: type, properties, required, enum, minimum, maximum, items, default, and
+`additionalProperties: false`. Other keywords are left alone. Both sides come from strangers: a schema that makes no
+sense is itself a finding, and never an exception. What a finding becomes, and where it stands, is decided in `check`.
 """
 
 from __future__ import annotations
 
 import copy
+import difflib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -124,6 +125,12 @@ def _complete_object(
         found.append(Violation(path, "`properties` is not a mapping", in_schema=True))
         properties = None
     known = cast("dict[str, Any]", properties or {})
+    if keywords.get("additionalProperties") is False:
+        for name in value:
+            if name not in known:
+                near = difflib.get_close_matches(str(name)[:100], known, n=1)
+                hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
+                found.append(Violation((*path, name), "there is no such key", hint))
     complete = dict(value)
     for name, inner in known.items():
         if name not in complete:

@@ -16,11 +16,16 @@ import attrs
 import msgspec
 from reflow.wire.messages import Failure
 
+from .edge import Edge, Gate, Loop, OnFull
+
 
 @attrs.define(eq=False)
 class Activation:
-    """One call of the actor. `attempt` counts hand-outs, `failures` those that it is blamed for, `sent` how many
-    messages of `context.send` have been let through (a later attempt sends the same again)."""
+    """One call of the actor.
+
+    `id` is unique in one node's run, over restarts. `attempt` counts hand-outs, `failures` those that it is blamed for,
+    `sent` how many messages of `context.send` have been let through (a later attempt sends the same again).
+    """
 
     id: int
     inputs: Mapping[str, msgspec.Raw]
@@ -33,11 +38,12 @@ class Activation:
 
 @attrs.frozen
 class DeadLetter:
-    """An activation that was given up, and the failure of its last attempt."""
+    """An activation that was given up, and the failure of its last attempt. `at`: seconds since the epoch."""
 
     node: str
     activation: Activation
     failure: Failure
+    at: float = 0.0
 
 
 class Inbox:
@@ -47,7 +53,7 @@ class Inbox:
         ports: the inports that something is connected to.
         sticky: initial values, present in every activation.
         await_all: an activation takes one message from each of `ports`.
-        capacity: messages that may wait before producers have to.
+        capacity: messages that may wait at one inport before producers have to.
         window: activations in flight at once.
         start_once: begin with one activation of the sticky values alone.
     """
@@ -68,17 +74,38 @@ class Inbox:
         self.epoch = 1
         self.received = 0
         self._sticky = dict(sticky or {})
-        self._capacity = capacity
+        self.capacity = capacity
+        self.paused = False
+        """Nothing is handed out, whatever waits."""
         self._window = window
         self._max_attempts = max_attempts
         self._ports = ports if await_all else ()
-        self._arrived: deque[tuple[str, msgspec.Raw]] = deque()
-        self._by_port: dict[str, deque[msgspec.Raw]] = {port: deque() for port in self._ports}
+        self._gates = {port: Gate(capacity) for port in ports}
+        self._edges = {port: Edge("", node, port, gate) for port, gate in self._gates.items()}
+        self._arrived: deque[Edge] = deque()
+        """Whose turn it is: an edge as often as it has messages."""
+        self._by_port: dict[str, deque[Edge]] = {port: deque() for port in self._ports}
+        self._waiting = 0
         self._again: deque[Activation] = deque()
         self._in_flight: dict[int, Activation] = {}
         self._next_id = 1
         if start_once:
             self._again.append(self._activation({}))
+
+    def connect(
+        self,
+        port: str,
+        source: str,
+        *,
+        capacity: int | None = None,
+        on_full: OnFull = "block",
+        loop: Loop | None = None,
+        inside: bool = False,
+    ) -> Edge:
+        """A connection to an inport. `capacity`: of it alone, instead of sharing the inport's."""
+        drops = on_full in ("drop_oldest", "drop_newest")
+        gate = Gate(capacity or self.capacity) if capacity or drops else self._gates[port]
+        return Edge(source, self.node, port, gate, on_full, loop, inside)
 
     def _activation(self, inputs: Mapping[str, msgspec.Raw]) -> Activation:
         activation = Activation(self._next_id, {**self._sticky, **inputs})
@@ -87,7 +114,7 @@ class Inbox:
 
     @property
     def waiting(self) -> int:
-        return len(self._arrived) + sum(map(len, self._by_port.values())) + len(self._again)
+        return self._waiting + len(self._again)
 
     @property
     def in_flight(self) -> int:
@@ -105,33 +132,38 @@ class Inbox:
         return not self._in_flight and not self._again and not self._arrived and not self._ready()
 
     def full(self, port: str) -> bool:
-        queue = self._by_port.get(port)
-        return len(self._arrived if queue is None else queue) >= self._capacity
+        return self._gates[port].full
 
-    def offer(self, port: str, message: msgspec.Raw) -> None:
-        """Takes a message in, also over the capacity: producers ask `full` first."""
+    def offer(self, where: Edge | str, message: msgspec.Raw) -> None:
+        """Takes a message in by a connection (or by an inport itself), or drops one, as the connection's `on_full`
+        says; also over the capacity where that is to wait: producers ask first."""
+        edge = where if isinstance(where, Edge) else self._edges[where]
         self.received += 1
-        queue = self._by_port.get(port)
-        if queue is None:
-            self._arrived.append((port, message))
-        else:
-            queue.append(message)
+        if edge.put(message):
+            self._waiting += 1
+            self._by_port.get(edge.port, self._arrived).append(edge)
+
+    def _next(self, edges: deque[Edge]) -> tuple[str, msgspec.Raw]:
+        edge = edges.popleft()
+        self._waiting -= 1
+        return edge.port, edge.take()
 
     def _ready(self) -> bool:
         return bool(self._ports) and all(self._by_port[port] for port in self._ports)
 
     def take(self) -> Activation | None:
         """The next activation to hand out, if there is one and the window has room."""
+        if self.paused:
+            return None
         alone = (self._again and self._again[0].suspect) or any(a.suspect for a in self._in_flight.values())
         if len(self._in_flight) >= (1 if alone else self._window):
             return None
         if self._again:
             activation = self._again.popleft()
         elif self._arrived:
-            port, message = self._arrived.popleft()
-            activation = self._activation({port: message})
+            activation = self._activation(dict([self._next(self._arrived)]))
         elif self._ready():
-            activation = self._activation({port: self._by_port[port].popleft() for port in self._ports})
+            activation = self._activation(dict(self._next(self._by_port[port]) for port in self._ports))
         else:
             return None
         activation.attempt += 1
@@ -168,6 +200,16 @@ class Inbox:
                 activation.suspect = True
         self._hand_out_again()
         return self._give_up(failure)
+
+    def give_back(self) -> None:
+        """Whoever worked on it is gone, and nothing of it is to blame: everything in flight waits again."""
+        self._hand_out_again()
+
+    def give_up(self, activation: Activation, failure: Failure) -> DeadLetter:
+        """It cannot be dealt with, however often it is tried."""
+        activation.failures += 1
+        del self._in_flight[activation.id]
+        return DeadLetter(self.node, activation, failure)
 
     def _hand_out_again(self) -> None:
         self._again.extendleft(reversed(self._in_flight.values()))

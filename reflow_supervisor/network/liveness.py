@@ -49,7 +49,7 @@ def find_deadlocks(needs: Mapping[str, Needs]) -> list[Deadlock]:
     }
     position = {node: index for index, node in enumerate(feeders)}
     deadlocks: list[Deadlock] = []
-    for component in _strong_components(feeders):
+    for component in strong_components(feeders):
         members = set(component)
         if any(feeder not in members for node in component for feeder in feeders[node]):
             continue
@@ -86,7 +86,7 @@ def _able(needs: Mapping[str, Needs]) -> set[str]:
     return reached
 
 
-def _strong_components(successors: Mapping[str, Sequence[str]]) -> Iterable[list[str]]:
+def strong_components(successors: Mapping[str, Sequence[str]]) -> Iterable[list[str]]:
     """Tarjan's algorithm, with a stack of its own instead of recursion."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}

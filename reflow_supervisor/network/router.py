@@ -13,8 +13,10 @@ import attrs
 import msgspec
 import trio
 
+from .edge import Edge, Loop
 from .graph import Graph
 from .inbox import DeadLetter, Inbox
+from .liveness import strong_components
 
 Collector = Callable[[msgspec.Raw], None]
 
@@ -22,7 +24,7 @@ Collector = Callable[[msgspec.Raw], None]
 @attrs.frozen
 class _Target:
     inbox: Inbox
-    port: str
+    edge: Edge
 
 
 class Router:
@@ -33,34 +35,53 @@ class Router:
         collectors: what takes the messages of an exposed outport, by its name.
     """
 
-    def __init__(self, graph: Graph, inboxes: Mapping[str, Inbox], collectors: Mapping[str, Collector]) -> None:
+    def __init__(
+        self, graph: Graph, inboxes: Mapping[str, Inbox], collectors: Mapping[str, Collector] | None = None
+    ) -> None:
         self.inboxes = inboxes
         self.unrouted: Counter[tuple[str, str]] = Counter()
         self.dead_letters: list[DeadLetter] = []
         self.changed = trio.Event()
+        self.draining = trio.Event()
+        """Set when no new input is to come in: sources stop."""
+        self._sources: set[str] = set()
         self._targets: defaultdict[tuple[str, str], list[_Target]] = defaultdict(list)
         self._collectors: defaultdict[tuple[str, str], list[Collector]] = defaultdict(list)
+        loops = _loops(graph, inboxes)
         for edge in graph.edges:
-            target = _Target(inboxes[edge.to_node], edge.to_port)
-            self._targets[edge.from_node, edge.from_port].append(target)
+            inbox, loop = inboxes[edge.to_node], loops.get(edge.to_node)
+            state = inbox.connect(
+                edge.to_port,
+                str(edge.source),
+                capacity=edge.capacity,
+                on_full=edge.on_full,
+                loop=loop,
+                inside=loop is not None and edge.from_node in loop.nodes,
+            )
+            self._targets[edge.from_node, edge.from_port].append(_Target(inbox, state))
+        self.edges = tuple(target.edge for targets in self._targets.values() for target in targets)
+        self.inports = {
+            name: inboxes[end.node].connect(end.port, name, loop=loops.get(end.node))
+            for name, end in graph.inports.items()
+        }
+        """What an exposed inport is fed by."""
         for name, end in graph.outports.items():
-            if name in collectors:
+            if collectors and name in collectors:
                 self._collectors[end.node, end.port].append(collectors[name])
 
     def has_room(self, node: str, ports: Iterable[str]) -> bool:
-        """Whether every inbox that those outports lead to takes a message. A node's own inbox always does: waiting
-        for oneself would be for ever."""
-        return not any(
-            target.inbox.full(target.port)
-            for port in ports
-            for target in self._targets.get((node, port), ())
-            if target.inbox.node != node
-        )
+        """Whether no connection of those outports makes its producer wait."""
+        return not any(target.edge.blocks for port in ports for target in self._targets.get((node, port), ()))
+
+    def refusal(self, node: str, ports: Iterable[str]) -> str:
+        """Why messages on those outports are refused, so that the activation fails; "" where they are not."""
+        reasons = (target.edge.refusal for port in ports for target in self._targets.get((node, port), ()))
+        return next(filter(None, reasons), "")
 
     def place(self, node: str, port: str, message: msgspec.Raw) -> None:
         targets, collectors = self._targets.get((node, port), ()), self._collectors.get((node, port), ())
         for target in targets:
-            target.inbox.offer(target.port, message)
+            target.inbox.offer(target.edge, message)
         for collect in collectors:
             collect(message)
         if not targets and not collectors:
@@ -71,6 +92,32 @@ class Router:
         self.changed.set()
         self.changed = trio.Event()
 
+    def opened(self, source: str) -> None:
+        """A node that makes messages of its own has more to come."""
+        self._sources.add(source)
+
+    def closed(self, source: str) -> None:
+        """It has no more."""
+        self._sources.discard(source)
+        self.bump()
+
+    def drain(self) -> None:
+        """No new input: sources stop."""
+        self.draining.set()
+
     @property
     def idle(self) -> bool:
-        return all(inbox.idle for inbox in self.inboxes.values())
+        return not self._sources and all(inbox.idle for inbox in self.inboxes.values())
+
+
+def _loops(graph: Graph, inboxes: Mapping[str, Inbox]) -> dict[str, Loop]:
+    """Each node that is part of a circle → the loop, which all of its nodes share."""
+    successors: dict[str, list[str]] = {node: [] for node in inboxes}
+    for edge in graph.edges:
+        successors[edge.from_node].append(edge.to_node)
+    loops: dict[str, Loop] = {}
+    for nodes in strong_components(successors):
+        if len(nodes) > 1 or nodes[0] in successors[nodes[0]]:
+            loop = Loop(max(inboxes[node].capacity for node in nodes), nodes=frozenset(nodes))
+            loops.update(dict.fromkeys(nodes, loop))
+    return loops

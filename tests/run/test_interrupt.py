@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-SEED = Path(__file__).parents[1] / "examples" / "seed" / "actors" / "aggregate.actor.js"
+SEED = Path(__file__).parents[2] / "examples" / "seed" / "actors" / "aggregate.actor.js"
 
 
 @pytest.fixture

@@ -1,0 +1,118 @@
+"""What an operator may do with a run while it runs: the provider of the control endpoint.
+
+It decides which commands make sense in which state; what they do is the run's, the supervisor's and the mailbox's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import trio
+from reflow.wire import values
+
+from reflow_supervisor.control.protocol import ControlError, DeadLetter, DeadLetters, ErrorCode, ErrorInfo, Snapshot
+from reflow_supervisor.network.inbox import DeadLetter as BuriedLetter
+from reflow_supervisor.network.router import Router
+from reflow_supervisor.supervision import ChildRunningError, StartFailedError, SupervisionError, Supervisor
+
+from .nodes import Node, find_supervisor
+from .status import Status
+
+PREVIEW = 500
+"""Characters of a dead letter's input."""
+
+
+class Stoppable(Protocol):
+    def drain(self, why: str) -> None: ...
+    def end(self) -> None: ...
+
+
+class Control:
+    """See `control.server.ControlProvider`."""
+
+    def __init__(self, run: Stoppable, status: Status, nodes: Mapping[str, Node], router: Router) -> None:
+        self._run = run
+        self._status = status
+        self._nodes = nodes
+        self._router = router
+
+    def snapshot(self) -> Snapshot:
+        return self._status.snapshot()
+
+    async def stop(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self._run.drain("told to stop over the control endpoint")
+
+    async def kill(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self._run.end()
+
+    async def restart_actor(self, actor_id: str) -> None:
+        await self._command(actor_id, "restart")
+
+    async def stop_actor(self, actor_id: str) -> None:
+        await self._command(actor_id, "terminate_child")
+
+    async def start_actor(self, actor_id: str) -> None:
+        await self._command(actor_id, "restart_child")
+
+    async def pause_actor(self, actor_id: str) -> None:
+        await self._pause(actor_id, True)
+
+    async def resume_actor(self, actor_id: str) -> None:
+        await self._pause(actor_id, False)
+
+    async def dead_letters(self, limit: int) -> DeadLetters:
+        await trio.lowlevel.checkpoint()
+        letters = self._router.dead_letters
+        return DeadLetters(total=len(letters), letters=tuple(_shown(letter) for letter in letters[: -limit - 1 : -1]))
+
+    async def _command(self, actor_id: str, method: str) -> None:
+        supervisor = self._supervisor(actor_id)
+        try:
+            match method:
+                case "restart":
+                    await supervisor.restart(actor_id)
+                case "terminate_child":
+                    await supervisor.terminate_child(actor_id)
+                case _:
+                    await supervisor.restart_child(actor_id)
+        except ChildRunningError:
+            raise ControlError(ErrorCode.REFUSED, f"{actor_id} is running") from None
+        except StartFailedError as e:
+            raise ControlError(ErrorCode.REFUSED, f"{actor_id} did not start: {e}") from None
+        except SupervisionError as e:
+            raise ControlError(ErrorCode.REFUSED, str(e)) from None
+
+    async def _pause(self, actor_id: str, paused: bool) -> None:
+        await trio.lowlevel.checkpoint()
+        self._supervisor(actor_id)
+        self._nodes[actor_id].inbox.paused = paused
+        self._router.bump()
+
+    def _supervisor(self, actor_id: str) -> Supervisor:
+        if actor_id not in self._nodes:
+            known = ", ".join(list(self._nodes)[:20])
+            raise ControlError(ErrorCode.NO_SUCH_ACTOR, f"there is no actor {actor_id!r} (there are: {known})")
+        root = self._status.root
+        found = None if root is None else find_supervisor(root, actor_id)
+        if found is None:
+            raise ControlError(ErrorCode.REFUSED, f"the network is {self._status.state}: {actor_id} is not up")
+        return found
+
+
+def _shown(letter: BuriedLetter) -> DeadLetter:
+    activation, failure = letter.activation, letter.failure
+    preview = ", ".join(
+        f"{port}: {values.json_text(values.to_plain(*values.decode(raw)))}" for port, raw in activation.inputs.items()
+    )
+    return DeadLetter(
+        id=f"{letter.node}:{activation.id}",
+        at=letter.at,
+        actor=letter.node,
+        port=", ".join(activation.inputs),
+        attempts=activation.failures,
+        error=ErrorInfo(type=failure.type, message=failure.message, at=letter.at, traceback=failure.traceback),
+        preview=preview[:PREVIEW],
+    )
