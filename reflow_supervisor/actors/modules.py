@@ -41,112 +41,139 @@ class ModuleSet:
     problems: tuple[Problem, ...] = ()
 
 
-def companions(component: Component, root: Path, include: Iterable[str] = ()) -> ModuleSet:
-    """The files that go along with a component's script.
+class ModuleFinder:
+    """Finds what goes along with each script of a workspace, looking at every directory once.
+
+    What it has found it finds again: a reload takes a new one.
 
     Args:
-        component: one that was discovered in `root`.
         root: the workspace.
         include: patterns of further files, relative to the root; the name of a directory means all that is in it.
     """
-    if component.location is None:
-        return ModuleSet(root)
-    try:
-        with Tree(root) as tree:
-            chooser = _Chooser(tree, component.location.file, component.runtime)
-            try:
-                chooser.beside()
-                chooser.include(include)
-            except _TooMuch as error:
-                chooser.problems.append(error.problem)
-            return ModuleSet(root, chooser.files(), tuple(chooser.problems))
-    except OSError as error:
-        problem = Problem("unreadable", f"the workspace cannot be read: {error.strerror}", component.location)
-        return ModuleSet(root, problems=(problem,))
 
+    def __init__(self, root: Path, include: Iterable[str] = ()) -> None:
+        self._root = root
+        self._include = tuple(include)
+        self._included: _Files | None = None
+        self._beside: dict[tuple[str, Runtime], _Files] = {}
+        self._sets: dict[tuple[str, Runtime], ModuleSet] = {}
 
-class _TooMuch(Exception):
-    def __init__(self, file: str, what: str) -> None:
-        super().__init__(what)
-        hint = "name fewer files in sandbox.include, or move the script away from what it does not need"
-        self.problem = Problem("too-many-files", f"{what} would go into its sandbox", Location(file), hint=hint)
+    def find(self, component: Component) -> ModuleSet:
+        """The files that go along with the script of a component, one that was discovered in the workspace."""
+        if component.location is None:
+            return ModuleSet(self._root)
+        key = component.location.file, component.runtime
+        if key not in self._sets:
+            self._sets[key] = self._find(component.location, component.runtime)
+        return self._sets[key]
 
-
-class _Chooser:
-    def __init__(self, tree: Tree, script: str, runtime: Runtime) -> None:
-        self._tree = tree
-        self._script = script
-        self._runtime = runtime
-        self._chosen: dict[str, Found] = {}
-        self._size = 0
-        self.problems: list[Problem] = []
-
-    def files(self) -> tuple[Found, ...]:
-        return tuple(self._chosen[relative] for relative in sorted(self._chosen))
-
-    def beside(self) -> None:
-        directory = self._script.rpartition("/")[0]
-        left_out = excluder(DEFAULT_EXCLUDE)
-        suffixes = _SUFFIXES[self._runtime]
-
-        def is_package(path: str) -> bool:
-            if self._runtime is not Runtime.PYTHON or left_out(path):
-                return False
-            with contextlib.suppress(FileNotFoundError, Unusable):
-                return self._tree.size(f"{path}/__init__.py") >= 0
-            return False
-
-        for path in self._tree.walk(directory, is_package, self._unusable):
-            stem, dot, suffix = path.rpartition(".")
-            if dot + suffix in suffixes and not stem.endswith(".actor"):
-                self._choose(path)
-
-    def include(self, patterns: Iterable[str]) -> None:
-        good: dict[str, str] = {}  # normalised pattern → key path
-        for index, pattern in enumerate(patterns):
-            key = f"workspace.sandbox.include[{index}]"
-            try:
-                matcher([pattern])
-                good[normalise(pattern)] = key
-            except BadPattern as error:
-                self.problems.append(Problem("bad-pattern", f'"{shown(pattern)}" {error}', path=key))
-        if not good:
-            return
-        tests = {pattern: matcher([pattern, f"{pattern}/**"]) for pattern in good}
-        # What a pattern names is meant, even where discovery would leave it out.
-        named = {segment for pattern in good for segment in pattern.split("/")}
-        left_out = excluder(name for name in DEFAULT_EXCLUDE if name not in named)
-        used: set[str] = set()
-        for path in self._tree.walk("", lambda directory: not left_out(directory), self._unusable):
-            matching = [pattern for pattern, matches in tests.items() if matches(path)]
-            used.update(matching)
-            if matching:
-                self._choose(path)
-        for pattern in good.keys() - used:
-            message = f'"{pattern}" matches no file'
-            self.problems.append(Problem("no-match", message, path=good[pattern], severity=Severity.WARNING))
-
-    def _choose(self, path: str) -> None:
-        if path == self._script or path in self._chosen:
-            return
+    def _find(self, location: Location, runtime: Runtime) -> ModuleSet:
+        directory = location.file.rpartition("/")[0]
         try:
-            origin = self._tree.origin(path)
-            size = self._tree.size(origin)
-        except FileNotFoundError:
-            return  # vanished, or a link to nothing
-        except Unusable as error:
-            self._unusable(path, error)
-            return
-        self._chosen[path] = Found(path, origin)
-        self._size += size
-        if len(self._chosen) > MAX_FILES:
-            raise _TooMuch(self._script, f"more than {MAX_FILES} files")
-        if self._size > MAX_TOTAL:
-            raise _TooMuch(self._script, f"more than {MAX_TOTAL} bytes")
+            with Tree(self._root) as tree:
+                if self._included is None:
+                    self._included = _included(tree, self._include)
+                beside = self._beside.get((directory, runtime))
+                if beside is None:
+                    beside = self._beside[directory, runtime] = _beside(tree, directory, runtime)
+        except OSError as error:
+            problem = Problem("unreadable", f"the workspace cannot be read: {error.strerror}", location)
+            return ModuleSet(self._root, problems=(problem,))
+        chosen = {**beside.found, **self._included.found}
+        chosen.pop(location.file, None)
+        problems = dict.fromkeys((*beside.problems, *self._included.problems))
+        too_much = _too_much(chosen, location.file)
+        if too_much is not None:
+            return ModuleSet(self._root, problems=(*problems, too_much))
+        return ModuleSet(self._root, tuple(chosen[path][0] for path in sorted(chosen)), tuple(problems))
 
-    def _unusable(self, path: str, error: Unusable) -> None:
+
+def _too_much(chosen: Mapping[str, tuple[Found, int]], script: str) -> Problem | None:
+    if len(chosen) > MAX_FILES:
+        what = f"more than {MAX_FILES} files"
+    elif sum(size for _, size in chosen.values()) > MAX_TOTAL:
+        what = f"more than {MAX_TOTAL} bytes"
+    else:
+        return None
+    hint = "name fewer files in sandbox.include, or move the script away from what it does not need"
+    return Problem("too-many-files", f"{what} would go into its sandbox", Location(script), hint=hint)
+
+
+@attrs.define
+class _Files:
+    """Files with their sizes in bytes, by path, and what cannot be used. Of more than a sandbox may have, not all are
+    there: two more than MAX_FILES, one of which may be the script, are enough to be refused."""
+
+    found: dict[str, tuple[Found, int]] = attrs.Factory(dict[str, tuple[Found, int]])
+    problems: list[Problem] = attrs.Factory(list[Problem])
+
+    @property
+    def enough(self) -> bool:
+        return len(self.found) > MAX_FILES + 1
+
+    def add(self, tree: Tree, path: str) -> None:
+        try:
+            origin = tree.origin(path)
+            self.found[path] = Found(path, origin), tree.size(origin)
+        except FileNotFoundError:
+            pass  # vanished, or a link to nothing
+        except Unusable as error:
+            self.unusable(path, error)
+
+    def unusable(self, path: str, error: Unusable) -> None:
         place = Location(shown(path) or ".")
         self.problems.append(Problem("unreadable", str(error), place, hint=error.hint, severity=Severity.WARNING))
+
+
+def _beside(tree: Tree, directory: str, runtime: Runtime) -> _Files:
+    files = _Files()
+    left_out = excluder(DEFAULT_EXCLUDE)
+    suffixes = _SUFFIXES[runtime]
+
+    def is_package(path: str) -> bool:
+        if runtime is not Runtime.PYTHON or left_out(path):
+            return False
+        with contextlib.suppress(FileNotFoundError, Unusable):
+            return tree.size(f"{path}/__init__.py") >= 0
+        return False
+
+    for path in tree.walk(directory, is_package, files.unusable):
+        stem, dot, suffix = path.rpartition(".")
+        if dot + suffix in suffixes and not stem.endswith(".actor"):
+            files.add(tree, path)
+        if files.enough:
+            break
+    return files
+
+
+def _included(tree: Tree, patterns: Iterable[str]) -> _Files:
+    files = _Files()
+    good: dict[str, str] = {}  # normalised pattern → key path
+    for index, pattern in enumerate(patterns):
+        key = f"workspace.sandbox.include[{index}]"
+        try:
+            matcher([pattern])
+            good[normalise(pattern)] = key
+        except BadPattern as error:
+            files.problems.append(Problem("bad-pattern", f'"{shown(pattern)}" {error}', path=key))
+    if not good:
+        return files
+    tests = {pattern: matcher([pattern, f"{pattern}/**"]) for pattern in good}
+    # What a pattern names is meant, even where discovery would leave it out.
+    named = {segment for pattern in good for segment in pattern.split("/")}
+    left_out = excluder(name for name in DEFAULT_EXCLUDE if name not in named)
+    used: set[str] = set()
+    for path in tree.walk("", lambda directory: not left_out(directory), files.unusable):
+        matching = [pattern for pattern, matches in tests.items() if matches(path)]
+        used.update(matching)
+        if matching:
+            files.add(tree, path)
+        if files.enough:
+            return files
+    for pattern in good.keys() - used:
+        message = f'"{pattern}" matches no file'
+        files.problems.append(Problem("no-match", message, path=good[pattern], severity=Severity.WARNING))
+    return files
 
 
 def materialise(modules: ModuleSet, source: LoadedSource, target: Path) -> None:
@@ -192,3 +219,7 @@ def _write(target: Path, relative: str, data: bytes) -> None:
     with os.fdopen(descriptor, "wb") as file:
         os.fchmod(descriptor, 0o444)
         file.write(data)
+
+
+def companions(component: Component, root: Path, include: Iterable[str] = ()) -> ModuleSet:
+    return ModuleFinder(root, include).find(component)

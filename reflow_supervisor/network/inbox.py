@@ -205,6 +205,12 @@ class Inbox:
         """Whoever worked on it is gone, and nothing of it is to blame: everything in flight waits again."""
         self._hand_out_again()
 
+    def take_again(self, activation: Activation) -> None:
+        """Takes one that was given back before all others, also while paused."""
+        self._again.remove(activation)
+        activation.attempt += 1
+        self._in_flight[activation.id] = activation
+
     def give_up(self, activation: Activation, failure: Failure) -> DeadLetter:
         """It cannot be dealt with, however often it is tried."""
         activation.failures += 1

@@ -15,8 +15,10 @@ import attrs
 import trio
 from reflow.wire import values
 
-from reflow_supervisor.actors.instance import Commits, Instance, Plan
-from reflow_supervisor.actors.modules import companions
+from reflow_supervisor.actors.instance import Instance
+from reflow_supervisor.actors.modules import ModuleFinder
+from reflow_supervisor.actors.node import Host, OnFailure, Plan
+from reflow_supervisor.actors.node import Node as ScriptNode
 from reflow_supervisor.config.model import BackoffConfig, GroupConfig, SupervisionConfig
 from reflow_supervisor.errors import Severity, UserError
 from reflow_supervisor.network.component import Component, Runtime
@@ -57,7 +59,14 @@ class Node:
     component: Component
     inbox: Inbox
     meter: NodeMeter
-    incarnation: int = 0
+    native: Native | None = None
+    script: ScriptNode | None = None
+
+    @property
+    def incarnation(self) -> int:
+        """How often it was started."""
+        life = self.script or self.native
+        return 0 if life is None else life.incarnation
 
 
 class Workers:
@@ -70,12 +79,21 @@ class Workers:
     """
 
     def __init__(
-        self, prepared: Prepared, graph: Graph, *, sinks: Sequence[str] = (), report: Report, run_id: str
+        self,
+        prepared: Prepared,
+        graph: Graph,
+        *,
+        sinks: Sequence[str] = (),
+        report: Report,
+        on_failure: OnFailure,
+        run_id: str,
     ) -> None:
         self._p = prepared
         self._graph = graph
         self._report = report
         self._run_id = run_id
+        self._on_failure = on_failure
+        self._modules = ModuleFinder(prepared.config.directory, prepared.config.workspace.sandbox.include)
         self.nodes = {id: self._node(id) for id in graph.nodes}
         limits = prepared.config.limits
         boxes = {sink: Inbox(sink, ("line",), capacity=limits.mailbox_capacity, window=1024) for sink in sinks}
@@ -141,17 +159,19 @@ class Workers:
     def _native(self, node: Node, settings: Mapping[str, Any]) -> StartFunction:
         config = self._p.config
         roots = tuple(config.directory / root for root in config.workspace.file_roots)
-        native = Native(node.id, settings, node.inbox, self.router, node.meter, self._report, config.directory, roots)
+        native = node.native = Native(
+            node.id, settings, node.inbox, self.router, node.meter, self._report, config.directory, roots
+        )
 
         async def start(*, task_status: trio.TaskStatus[None]) -> None:
-            node.incarnation += 1
+            native.incarnation += 1
             await BODIES[node.component.name](native, task_status=task_status)
 
         return start
 
     def _script(self, node: Node, settings: GraphNode, services: Services) -> StartFunction:
         config, component = self._p.config, node.component
-        modules = companions(component, config.directory, config.workspace.sandbox.include)
+        modules = self._modules.find(component)
         errors = [p for p in modules.problems if p.severity is Severity.ERROR]
         if errors:
             raise UserError(errors)
@@ -167,16 +187,15 @@ class Workers:
             load_timeout=config.workspace.sandbox.start_timeout,
             ttl=ttl,
             run_id=self._run_id,
+            log_rate=config.limits.log_rate,
         )
-        commits = Commits()
-        private = MemoryStore(clock=trio.current_time, ttl=ttl) if component.state_backend == "memory" else None
+        in_memory = component.state_backend == "memory"
+        store = MemoryStore(clock=trio.current_time, ttl=ttl) if in_memory else services.store
+        script = node.script = ScriptNode(plan, node.inbox, store, node.meter)
 
         async def start(*, task_status: trio.TaskStatus[None]) -> None:
-            pool = await services.pool()
-            store = private or services.store
-            node.incarnation += 1
-            instance = Instance(plan, node.inbox, self.router, pool, store, commits, self._report, node.incarnation)
-            await instance.run(task_status=task_status)
+            host = Host(await services.pool(), self.router, self._report, self._on_failure)
+            await Instance(host, script).run(task_status=task_status)
 
         return start
 

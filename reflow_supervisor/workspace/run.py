@@ -158,6 +158,7 @@ class Run:
             self._with_collects(),
             sinks=[c.node for c in self.collects],
             report=self._logs.report,
+            on_failure=self._on_failure,
             run_id=secrets.token_hex(6),
         )
         services = Services(
@@ -209,6 +210,10 @@ class Run:
             case _:
                 self._code = ExitCode.FAILED
                 self._report("error", "", f"gave up: {reason}")
+
+    def _on_failure(self, actor: str, kind: str, reason: str, detail: str) -> None:
+        if self._status is not None:
+            self._status.failed(actor, kind, reason, detail)
 
     def _heard(self, event: Event) -> None:
         if self._status is not None:

@@ -169,6 +169,7 @@ class Status:
         if (last := meter.last_error) is not None and (error is None or last.at >= error.at):
             error = ErrorInfo(type=last.type, message=last.message, at=last.at, traceback=last.traceback)
         retry_at = child.next_retry_at if child is not None else None
+        present = node.script.status() if node.script is not None else None
         return ActorStatus(
             id=node.id,
             component=node.component.name,
@@ -185,6 +186,9 @@ class Status:
             emitted=meter.emitted,
             failed=meter.failed,
             dead_letters=meter.dead_letters,
+            cpu_seconds=present.cpu_seconds if present else None,
+            memory=present.memory if present else None,
+            pid=present.pid if present else None,
             last_error=error,
         )
 

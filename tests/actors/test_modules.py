@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reflow_supervisor.actors import modules as module
 from reflow_supervisor.actors.discovery import discover
-from reflow_supervisor.actors.modules import ModuleSet, companions, materialise
+from reflow_supervisor.actors.files import Tree
+from reflow_supervisor.actors.modules import ModuleFinder, ModuleSet, materialise
 from reflow_supervisor.actors.registry import LoadedSource, Registry
 from reflow_supervisor.errors import DiscoveryError, Severity
 
@@ -28,7 +31,7 @@ def workspace(root: Path, *paths: str) -> Registry:
 
 
 def chosen(root: Path, name: str, *include: str, registry: Registry | None = None) -> list[str]:
-    modules = companions((registry or Registry(discover(root))).lookup(name), root, include)
+    modules = ModuleFinder(root, include).find((registry or Registry(discover(root))).lookup(name))
     assert modules.problems == (), [str(problem) for problem in modules.problems]
     return [found.relative for found in modules.files]
 
@@ -102,7 +105,7 @@ def test_included_files(tmp_path: Path):
 
 def test_patterns_that_match_nothing_or_cannot_be_used(tmp_path: Path):
     registry = workspace(tmp_path, "p.actor.py")
-    modules = companions(registry.lookup("P"), tmp_path, ["/etc/passwd", "../*", "nothing/*"])
+    modules = ModuleFinder(tmp_path, ["/etc/passwd", "../*", "nothing/*"]).find(registry.lookup("P"))
     assert modules.files == ()
     assert [(problem.code, problem.path, problem.severity) for problem in modules.problems] == [
         ("bad-pattern", "workspace.sandbox.include[0]", Severity.ERROR),
@@ -119,7 +122,7 @@ def test_links(tmp_path: Path):
     (root / "actors/escape.py").symlink_to("../../secret.py")
     (root / "actors/outside").symlink_to(tmp_path)
     os.mkfifo(root / "actors/fifo.py")
-    modules = companions(registry.lookup("P"), root)
+    modules = ModuleFinder(root).find(registry.lookup("P"))
     assert [(found.relative, found.origin) for found in modules.files] == [("actors/linked.py", "shared/real.py")]
     assert [problem.location and problem.location.file for problem in modules.problems] == [
         "actors/escape.py",
@@ -136,11 +139,39 @@ def test_links(tmp_path: Path):
 def test_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int):
     monkeypatch.setattr(module, limit, value)
     registry = workspace(tmp_path, "p.actor.py", *(f"helper{number}.py" for number in range(5)))
-    (problem,) = companions(registry.lookup("P"), tmp_path).problems
+    (problem,) = ModuleFinder(tmp_path).find(registry.lookup("P")).problems
     assert (problem.code, problem.severity) == ("too-many-files", Severity.ERROR)
     assert f"more than {value}" in problem.message
     assert problem.location is not None
     assert problem.location.file == "p.actor.py"
+
+
+def test_each_directory_is_walked_once_however_many_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    registry = workspace(tmp_path, "a/p.actor.py", "a/helper.py", "a/j.actor.js", "a/helper.js", "lib/data.txt")
+    (tmp_path / "a/q.actor.py").write_text(PYTHON.replace("'P'", "'Q'"))
+    registry = Registry(discover(tmp_path))
+    walked: list[str] = []
+    walk = Tree.walk
+
+    def counting(self: Tree, directory: str, *arguments: Any) -> Iterator[str]:
+        walked.append(directory)
+        return walk(self, directory, *arguments)
+
+    monkeypatch.setattr(Tree, "walk", counting)
+    finder = ModuleFinder(tmp_path, ["lib"])
+    sets = {name: [finder.find(registry.lookup(name)) for _ in range(100)] for name in "PQJ"}
+    assert sorted(walked) == ["", "a", "a"], "the workspace for the patterns, and its directory for each runtime"
+    assert all(found is sets[name][0] for name in "PQJ" for found in sets[name])
+    assert [found.relative for found in sets["P"][0].files] == ["a/helper.py", "lib/data.txt"]
+    assert sets["P"][0].files == sets["Q"][0].files
+    assert [found.relative for found in sets["J"][0].files] == ["a/helper.js", "lib/data.txt"]
+
+
+def test_a_script_that_is_included_by_a_pattern_does_not_go_along_with_itself(tmp_path: Path):
+    registry = workspace(tmp_path, "a/p.actor.py", "a/j.actor.js")
+    finder = ModuleFinder(tmp_path, ["a"])
+    assert [found.relative for found in finder.find(registry.lookup("P")).files] == ["a/j.actor.js"]
+    assert [found.relative for found in finder.find(registry.lookup("J")).files] == ["a/p.actor.py"]
 
 
 def test_a_copy_can_be_read_by_everybody_and_written_by_nobody(tmp_path: Path):
@@ -151,7 +182,7 @@ def test_a_copy_can_be_read_by_everybody_and_written_by_nobody(tmp_path: Path):
     component = registry.lookup("P")
     mask = os.umask(0o077)
     try:
-        materialise(companions(component, root), registry.source(component), target)
+        materialise(ModuleFinder(root).find(component), registry.source(component), target)
     finally:
         os.umask(mask)
     assert (target / "actors/p.actor.py").read_text() == PYTHON
@@ -168,7 +199,7 @@ def test_a_file_that_is_gone_or_has_become_a_link_when_it_is_copied(tmp_path: Pa
     root = tmp_path / "root"
     registry = workspace(root, "p.actor.py", "helper.py", "sub/x.py")
     component = registry.lookup("P")
-    modules = companions(component, root, ["sub"])
+    modules = ModuleFinder(root, ["sub"]).find(component)
     (root / "sub/x.py").unlink()
     (root / "sub").rmdir()
     (root / "sub").symlink_to(tmp_path)

@@ -1,0 +1,222 @@
+"""The activations of one sandbox, from the inbox to their commit.
+
+A message's way: `_hand_out` takes an activation from the inbox and sends it; the agent's answer comes to `_answered`,
+on the link's task, and waits; `run` commits the answers in their order (`commit`), or deals with a failure
+(`failures`). What the script sends meanwhile comes to `sent` and is placed at once.
+
+This module decides which answers count. An agent answers in the order in which it was given activations, and after
+one that failed it skips those of the same epoch; the inbox hands them out again. An answer that is out of order breaks
+the protocol, and one to an activation that is not waited for any more is stale, and ignored.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+import trio
+from reflow.wire import messages
+from reflow.wire.messages import Code, Failure
+from reflow.wire.session import Outcome, ProtocolViolationError
+
+from reflow_supervisor.network.inbox import Activation
+from reflow_supervisor.rpc.link import Link, LinkClosedError
+from reflow_supervisor.supervision import TimedOut
+
+from .commit import BrokenAnswerError, Committer, RefusedError
+from .failures import Failures, bounded
+from .node import Host, Node
+
+KILL_GRACE = 1.0
+"""Seconds between an activation's timeout and the end of a sandbox that did not yield to it."""
+
+
+@attrs.define(eq=False)
+class _Handed:
+    """An activation in the agent's hands. `at`: when it was handed out; `refusal`: what it sent and may not."""
+
+    activation: Activation
+    attempt: int
+    at: float
+    refusal: Failure | None = None
+
+
+class Activations:
+    """See the module.
+
+    Args:
+        kill: ends the sandbox, and says why.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        node: Node,
+        link: Link,
+        committer: Committer,
+        failures: Failures,
+        kill: Callable[[str], None],
+    ) -> None:
+        self.overran: TimedOut | None = None
+        """Set when the sandbox was killed because an activation did not end."""
+        self._router = host.router
+        self._node = node
+        self._link = link
+        self._committer = committer
+        self._failures = failures
+        self._kill = kill
+        self._handed: deque[_Handed] = deque()
+        self._running_since = 0.0
+        """When the first of those handed out can have begun: when the one before it was answered."""
+        self._answers: deque[tuple[_Handed, messages.Commit | Failure]] = deque()
+        self._failing = False
+        """A failure waits among the answers: until it is dealt with, whatever is handed out would be skipped."""
+        self._wake = trio.Event()
+
+    async def run(self) -> bool:
+        """Hands out and commits until the link is over and all its answers are dealt with.
+
+        Returns:
+            True where the link is not over, but the agent holds a state that was refused: it needs to be replaced.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hand_out)
+                nursery.start_soon(self._watch_overruns)
+                nursery.start_soon(self._wake_when_closed)
+                replace = await self._commit_answers()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._handed.clear()  # whatever the agent says from now on is stale
+        return replace
+
+    # -- out ----------------------------------------------------------------------------------------------------
+
+    async def _hand_out(self) -> None:
+        timeout, inbox = self._node.plan.timeout, self._node.inbox
+        timeout_ms = None if timeout is None else round(timeout * 1000)
+        while True:
+            changed = self._router.changed
+            while not self._failing and (activation := inbox.take()) is not None:
+                handed = _Handed(activation, activation.attempt, trio.current_time())
+                params = messages.Activate(
+                    activation=activation.id,
+                    attempt=activation.attempt,
+                    epoch=inbox.epoch,
+                    inputs=dict(activation.inputs),
+                    timeout_ms=timeout_ms,
+                )
+                if not self._handed:
+                    self._running_since = handed.at
+                self._handed.append(handed)
+
+                def answered(outcome: Outcome, handed: _Handed = handed) -> None:
+                    self._answered(handed, outcome)
+
+                try:
+                    self._link.call("activate", params, answered)
+                except LinkClosedError:
+                    return
+            await changed.wait()
+
+    async def _watch_overruns(self) -> None:
+        """Ends a sandbox whose running activation yields to no timeout of the agent."""
+        timeout = self._node.plan.timeout
+        if timeout is None:
+            return
+        while True:
+            since = self._running_since if self._handed else trio.current_time()
+            await trio.sleep_until(since + timeout + KILL_GRACE)
+            if self._handed and trio.current_time() >= self._running_since + timeout + KILL_GRACE:
+                self.overran = TimedOut(f"activation {self._handed[0].activation.id}", timeout)
+                self._kill(f"an activation did not end within {timeout:g} s, nor when it was interrupted")
+                return
+
+    # -- in -----------------------------------------------------------------------------------------------------
+
+    def _answered(self, handed: _Handed, outcome: Outcome) -> None:
+        if outcome.unknown or handed not in self._handed:
+            return
+        id = handed.activation.id
+        if handed is not self._handed[0]:
+            self._link.violated(f"activation {id} was answered before {self._handed[0].activation.id}")
+            return
+        error = outcome.error
+        if error is None:
+            assert outcome.result is not None
+            self._answers.append((handed, outcome.result.decode(messages.Commit)))
+        elif error.code == Code.SKIPPED:
+            self._link.violated(f"activation {id} was skipped, and none before it had failed")
+            return
+        else:
+            failure = error.decode_data(Failure) or Failure(type="Error", message=error.message)
+            self._answers.append((handed, bounded(failure)))
+        if error is None:
+            self._handed.popleft()
+            self._running_since = trio.current_time()
+        else:
+            self._handed.clear()
+            self._failing = True
+        self._wake.set()
+
+    def sent(self, sent: messages.Send) -> None:
+        """`context.send` of the running activation.
+
+        Raises:
+            ProtocolViolationError: it is no message, or one before it is missing.
+        """
+        handed = self._handed[0] if self._handed else None
+        if handed is None or (handed.activation.id, handed.attempt) != (sent.activation, sent.attempt):
+            return
+        activation = handed.activation
+        if sent.index < activation.sent:
+            return  # an earlier attempt's was placed
+        if sent.index > activation.sent:
+            raise ProtocolViolationError(f"message {sent.index} of an activation came after {activation.sent} others")
+        try:
+            self._committer.check_output(sent.port, sent.message)
+        except BrokenAnswerError as e:
+            raise ProtocolViolationError(str(e)) from None
+        except RefusedError as e:
+            handed.refusal = handed.refusal or e.failure
+            return
+        activation.sent += 1
+        self._node.meter.emitted += 1
+        self._router.place(self._node.id, sent.port, sent.message)
+        self._router.bump()
+
+    # -- commit -------------------------------------------------------------------------------------------------
+
+    async def _wake_when_closed(self) -> None:
+        await self._link.closed.wait()
+        self._wake.set()
+
+    async def _commit_answers(self) -> bool:
+        while True:
+            while self._answers:
+                handed, answer = self._answers[0]
+                try:
+                    await self._commit(handed, answer)
+                except RefusedError as e:
+                    # The agent's copy of the state has the effects of what was refused.
+                    await self._failures.failed(handed.activation, e.failure)
+                    return True
+                except BrokenAnswerError as e:
+                    self._link.violated(f"activation {handed.activation.id}: {e}")
+                    return False
+                self._answers.popleft()
+            if self._link.closed.is_set():
+                return False
+            await self._wake.wait()
+            self._wake = trio.Event()
+
+    async def _commit(self, handed: _Handed, answer: messages.Commit | Failure) -> None:
+        if isinstance(answer, Failure):
+            await self._failures.failed(handed.activation, answer)
+            self._failing = False
+            self._router.bump()
+        elif handed.refusal is not None:
+            raise RefusedError(handed.refusal)
+        else:
+            await self._committer.commit(handed.activation, answer, handed.at)

@@ -1,0 +1,147 @@
+"""From an agent's answer to its effects: room first, then state, then outputs, then the input is done; all or nothing.
+
+What holds:
+
+- Whatever is wrong with an answer is found before anything of it is done. An agent that answers what no agent of ours
+  would breaks the protocol; a script's mistake (a message that does not fit its port, an operation that does not fit
+  what its key holds) is the failure of its activation.
+- Once the store has been called, the commit is *decided*. It is finished, whatever becomes of the sandbox and of the
+  incarnation: should the call be cancelled, or its answer be lost, then the node keeps the very same commit, and the
+  next incarnation finishes it before anything else, instead of handing the activation out again. So state is applied
+  once (the store knows a commit by its id, which is that of the run and of the activation), and the outputs that
+  belong to this state are placed, not those of another attempt, which would have been computed from a state that had
+  the first one's effects in it.
+- This lasts as long as the process. What was decided when the supervisor itself was killed may be applied without its
+  outputs: mailboxes are in memory.
+
+A cancelled call can have been applied: `RedisStore` lets no request that was sent be cut short, but `RetryingStore`
+may wait to ask again, after an answer that did not come, when it is cancelled.
+"""
+
+from __future__ import annotations
+
+import trio
+from reflow.wire import messages, values
+from reflow.wire.messages import Failure
+
+from reflow_supervisor.network.inbox import Activation
+from reflow_supervisor.network.ports import accepts, parse_port_type
+from reflow_supervisor.state.operations import InvalidStateOps, StateLimits, parse_ops
+from reflow_supervisor.state.store import Append, StateCommit, StateCorruptError, Trim
+
+from .node import Decided, Host, Node
+
+STATE_LIMITS = StateLimits()
+
+
+class BrokenAnswerError(Exception):
+    """The agent answered what no agent may; the text says what."""
+
+
+class RefusedError(Exception):
+    """The answer cannot take effect, by a mistake of the script's or by what its state's keys hold."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Committer:
+    """Commits the activations of one node, one at a time, in the order in which they were handed out."""
+
+    def __init__(self, host: Host, node: Node) -> None:
+        self._host = host
+        self._node = node
+        component = node.plan.component
+        self._types = {port.name: parse_port_type(port.type) for port in component.outports}
+
+    def check_output(self, port: str, message: bytes) -> None:
+        """
+        Raises:
+            BrokenAnswerError: it is no message.
+            RefusedError: it does not fit its port.
+        """
+        try:
+            type = values.decode(message)[0]
+        except values.MalformedMessageError as e:
+            raise BrokenAnswerError(str(e)) from None
+        expected, node = self._types.get(port), self._node
+        if expected is not None:
+            if type != values.ERROR and not accepts(expected, type):
+                text = f"port {port!r} is declared {expected}, and got a message of type {type}"
+                raise RefusedError(Failure(type="PortTypeError", message=text))
+        elif not node.plan.component.open_ports and not self._host.router.unrouted[node.id, port]:
+            declared = ", ".join(self._types) or "none"
+            self._host.report(
+                "error", node.id, f"returned port {port!r}, which it does not declare (declared: {declared})"
+            )
+
+    async def commit(self, activation: Activation, answer: messages.Commit, since: float) -> None:
+        """Returns when everything of it has taken effect.
+
+        Args:
+            since: when the activation was handed out, on Trio's clock.
+
+        Raises:
+            BrokenAnswerError, RefusedError: nothing of it has.
+        """
+        try:
+            ops = parse_ops(answer.state, STATE_LIMITS)
+        except InvalidStateOps as e:
+            raise BrokenAnswerError(str(e)) from None
+        for port, message in answer.outputs:
+            self.check_output(port, message)
+        router, node = self._host.router, self._node
+        ports = [port for port, _ in answer.outputs]
+        while not router.has_room(node.id, ports):
+            await router.changed.wait()
+        if refusal := router.refusal(node.id, ports):
+            raise RefusedError(Failure(type="MailboxFullError", message=refusal))
+        state = StateCommit(node.id, f"{node.plan.run_id}:{activation.id}", ops)
+        decided = Decided(activation, state, answer.outputs, since)
+        if ops:
+            await self._apply(decided)
+        self._finish(decided)
+
+    async def finish(self, decided: Decided) -> None:
+        """Finishes a commit that an earlier incarnation left decided. Its activation is in flight.
+
+        Raises:
+            RefusedError: it turns out that nothing of it had taken effect, and that it cannot.
+        """
+        await self._apply(decided)
+        self._finish(decided)
+
+    async def _apply(self, decided: Decided) -> None:
+        """Without a deadline: while the store is away, commits wait."""
+        node, state = self._node, decided.state
+        node.decided = decided
+        try:
+            await node.store.commit([state])
+        except StateCorruptError as error:
+            node.decided = None
+            raise RefusedError(_state_failure(state, error)) from None
+        node.decided = None
+
+    def _finish(self, decided: Decided) -> None:
+        """Nothing here awaits, so that what was applied is also placed."""
+        node, router = self._node, self._host.router
+        for port, message in decided.outputs:
+            router.place(node.id, port, message)
+        node.inbox.done(decided.activation)
+        node.meter.committed(len(decided.outputs), trio.current_time() - decided.since)
+        router.bump()
+
+
+def _state_failure(state: StateCommit, error: StateCorruptError) -> Failure:
+    asked = ", ".join(
+        dict.fromkeys(
+            "append to it" if isinstance(op, Append) else "take items off it"
+            for op in state.ops
+            if op.key == error.key and isinstance(op, Append | Trim)
+        )
+    )
+    text = f"the key {error.key!r} of its state holds {error.found} where {error.expected} is expected"
+    if asked:
+        text += f" (asked for: {asked})"
+    return Failure(type="StateCorruptError", message=f"{text}; delete the key, or put back what it held")
