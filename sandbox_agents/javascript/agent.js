@@ -30,6 +30,9 @@ class Agent {
   #isEnding = false;
   /** @type {Map<import('./lib/session').Id, any>} outcomes that a script waits for; null while there is none */
   #awaited = new Map();
+  /** @type {import('./lib/session').SessionEvent[]} requests and notifications that wait to be handled */
+  #arrived = [];
+  #isHandling = false;
 
   /** @param {{link: string, token: string, workspace: string}} environment */
   constructor({ link, token, workspace }) {
@@ -77,12 +80,27 @@ class Agent {
   #receive(frame) {
     if (this.#isEnding) return;
     try {
-      for (const event of this.#session.receive(frame)) this.#handle(event);
+      for (const event of this.#session.receive(frame)) {
+        // A script that waits for its state receives in the middle of what is being handled: the answer it waits for
+        // goes to it, everything else takes its place behind what came before.
+        if (event.kind === 'request' || event.kind === 'notification') this.#arrived.push(event);
+        else this.#handle(event);
+      }
+      if (!this.#isHandling) this.#handleArrived();
     } catch (error) {
       if (!(error instanceof ProtocolViolation)) throw error;
       this.#violated(error.message);
     }
     this.#link.flush();
+  }
+
+  #handleArrived() {
+    this.#isHandling = true;
+    try {
+      for (let event = this.#arrived.shift(); event !== undefined; event = this.#arrived.shift()) this.#handle(event);
+    } finally {
+      this.#isHandling = false;
+    }
   }
 
   /** @param {import('./lib/session').SessionEvent} event */
