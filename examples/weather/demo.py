@@ -41,12 +41,11 @@ def busiest_node(pid: int) -> int:
 
 
 def main() -> int:
-    with Path(data.seattle_weather.filepath).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    lines = [json.dumps(row) + "\n" for row in rows]
-    half = len(lines) // 2
-    print(f"{len(rows)} days of Seattle's weather go through: Python cleaner -> JavaScript window -> Python detector,")
-    print("each in its own sandbox.")
+    lines = Path(data.seattle_weather.filepath).read_text().splitlines(keepends=True)
+    rows = list(csv.DictReader(lines))
+    half = len(rows) // 2
+    print(f"{len(rows)} days of Seattle's weather go through: CSV -> Python cleaner -> JavaScript window -> Python")
+    print("detector -> JSON lines, each actor in its own sandbox.")
     shutil.rmtree(HERE / ".reflow", ignore_errors=True)  # a second demo starts anew
 
     command = [
@@ -55,8 +54,6 @@ def main() -> int:
         "reflow_supervisor",
         "run",
         "--headless",
-        "--feed",
-        "rows=-",
         "--collect",
         "result=-",
     ]
@@ -65,7 +62,7 @@ def main() -> int:
     assert run.stdout
     out: list[str] = []
     try:
-        run.stdin.write("".join(lines[:half]))
+        run.stdin.write("".join(lines[: half + 1]))  # with the line that names the columns
         run.stdin.flush()
         while len(out) < half - 100 and (line := run.stdout.readline()):
             out.append(line)
@@ -73,7 +70,7 @@ def main() -> int:
         os.kill(victim, signal.SIGKILL)
         print(f"After {len(out)} results, process {victim}, the sandbox of the moving window, was killed with SIGKILL,")
         print("with rows on their way through it.")
-        run.stdin.write("".join(lines[half:]))
+        run.stdin.write("".join(lines[half + 1 :]))
         run.stdin.close()
         out.extend(run.stdout)
         code = run.wait()

@@ -80,7 +80,7 @@ def run(
     sources = [open_feed(text) for text in feeds]
     sinks = [open_collect(text) for text in collects]
     if not headless:
-        _needs_the_terminal(sources, sinks)
+        _needs_the_terminal(prepared, sources, sinks)
     form: Literal["text", "json"] = "json" if log_format == "json" else "text"
     try:
         with _log_to(prepared, headless, form) as sink:
@@ -110,11 +110,18 @@ def run(
     sys.exit(outcome.code)
 
 
-def _needs_the_terminal(feeds: Sequence[Feed], collects: Sequence[Collect]) -> None:
-    if any(f.fd == 0 for f in feeds):
-        raise UserError("--feed PORT=- and the screen cannot both read the terminal", hint="add --headless")
-    if any(c.fd == 1 for c in collects) and sys.stdout.isatty():
-        raise UserError("--collect PORT=- and the screen cannot both write to the terminal", hint="add --headless")
+def _needs_the_terminal(prepared: Prepared, feeds: Sequence[Feed], collects: Sequence[Collect]) -> None:
+    """
+    Raises:
+        UserError: something else than the screen wants it.
+    """
+    components = {node.component for node in prepared.graph.nodes.values()}
+    for reader, there in (("--feed PORT=-", any(f.fd == 0 for f in feeds)), ("`stdin`", "stdin" in components)):
+        if there:
+            raise UserError(f"{reader} and the screen cannot both read the terminal", hint="add --headless")
+    for writer, there in (("--collect PORT=-", any(c.fd == 1 for c in collects)), ("`stdout`", "stdout" in components)):
+        if there and sys.stdout.isatty():
+            raise UserError(f"{writer} and the screen cannot both write to the terminal", hint="add --headless")
 
 
 def may_colour() -> bool:

@@ -314,6 +314,12 @@ def _try_out(cgroups: Cgroups) -> None:
 
 
 def _remove_if_abandoned(directory: Path) -> None:
+    try:
+        # Another user's is not ours to remove: trying would take seconds, and hold its lock meanwhile.
+        if os.geteuid() not in (0, directory.stat().st_uid):
+            return
+    except FileNotFoundError:
+        return
     claimed = claim(directory)
     if claimed is not None:
         remove_tree(directory)

@@ -13,9 +13,9 @@ import attrs
 
 from reflow_supervisor.sandbox.backend import Limits, SandboxRuntime
 
-NODE_BASELINE = 573 * 1024 * 1024
-"""The least RLIMIT_DATA that Node.js 24 starts under; RLIMIT_AS breaks V8, which reserves gigabytes of
-addresses."""
+NODE_BASELINE = 1150 * 1024 * 1024
+"""The least RLIMIT_DATA that Node.js 24 runs an agent under: it has two isolates, one of them the link's worker (one
+alone starts under 573 MiB). RLIMIT_AS breaks V8, which reserves gigabytes of addresses."""
 
 FILE_BLOCK = 512
 """The unit of `ulimit -f`, by POSIX."""

@@ -215,3 +215,13 @@ def test_version_2_group(fake_v2: Path) -> None:
     assert (directory / "cgroup.procs").read_text() == "123"
     group.kill()
     assert (directory / "cgroup.kill").read_text() == "1"
+
+
+def test_an_abandoned_group_of_another_user_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trying to remove it took an ordinary user seconds at every start."""
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    module._remove_if_abandoned(tmp_path)
+    assert tmp_path.is_dir()
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid)
+    module._remove_if_abandoned(tmp_path)
+    assert not tmp_path.exists()
