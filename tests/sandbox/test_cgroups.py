@@ -219,9 +219,10 @@ def test_version_2_group(fake_v2: Path) -> None:
 
 def test_an_abandoned_group_of_another_user_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trying to remove it took an ordinary user seconds at every start."""
-    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
-    module._remove_if_abandoned(tmp_path)
-    assert tmp_path.is_dir()
-    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid)
-    module._remove_if_abandoned(tmp_path)
-    assert not tmp_path.exists()
+    removed: list[Path] = []
+    monkeypatch.setattr(module, "remove_tree", removed.append)
+    for euid in (tmp_path.stat().st_uid + 1, tmp_path.stat().st_uid):
+        monkeypatch.setattr(os, "geteuid", lambda euid=euid: euid)
+        module._remove_if_abandoned(tmp_path)
+    module._remove_if_abandoned(tmp_path / "gone")
+    assert removed == [tmp_path]
