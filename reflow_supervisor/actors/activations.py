@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 import attrs
 import trio
@@ -26,7 +27,10 @@ from reflow_supervisor.supervision import TimedOut
 
 from .commit import BrokenAnswerError, Committer, RefusedError
 from .failures import Failures, bounded
-from .node import Host, Node
+from .node import Decided, Host, Node
+
+MAX_BATCH = 64
+"""Activations that are committed together, at most."""
 
 KILL_GRACE = 1.0
 """Seconds between an activation's timeout and the end of a sandbox that did not yield to it."""
@@ -195,28 +199,52 @@ class Activations:
     async def _commit_answers(self) -> bool:
         while True:
             while self._answers:
-                handed, answer = self._answers[0]
+                first, answer = self._answers[0]
                 try:
-                    await self._commit(handed, answer)
+                    if isinstance(answer, Failure):
+                        await self._failures.failed(first.activation, answer)
+                        self._failing = False
+                        self._answers.popleft()
+                        self._router.bump()
+                    else:
+                        await self._commit_batch()
                 except RefusedError as e:
                     # The agent's copy of the state has the effects of what was refused.
-                    await self._failures.failed(handed.activation, e.failure)
+                    refused = next(h for h, _ in self._answers if self._node.inbox.is_in_flight(h.activation))
+                    await self._failures.failed(refused.activation, e.failure)
                     return True
                 except BrokenAnswerError as e:
-                    self._link.violated(f"activation {handed.activation.id}: {e}")
+                    self._link.violated(f"activation {first.activation.id}: {e}")
                     return False
-                self._answers.popleft()
             if self._link.closed.is_set():
                 return False
             await self._wake.wait()
             self._wake = trio.Event()
 
-    async def _commit(self, handed: _Handed, answer: messages.Commit | Failure) -> None:
-        if isinstance(answer, Failure):
-            await self._failures.failed(handed.activation, answer)
-            self._failing = False
-            self._router.bump()
-        elif handed.refusal is not None:
-            raise RefusedError(handed.refusal)
-        else:
-            await self._committer.commit(handed.activation, answer, handed.at)
+    async def _commit_batch(self) -> None:
+        """Commits the first answer, when there is room for it, and with it those behind it that are ready.
+
+        Raises:
+            BrokenAnswerError, RefusedError: the first cannot be committed. A later one waits until it is the first.
+        """
+        committer = self._committer
+        batch: list[Decided] = []
+        for handed, answer in islice(self._answers, MAX_BATCH):
+            if isinstance(answer, Failure) or (batch and handed.refusal is not None):
+                break
+            if handed.refusal is not None:
+                raise RefusedError(handed.refusal)
+            try:
+                decided = committer.decide(handed.activation, answer, handed.at)
+            except (BrokenAnswerError, RefusedError):
+                if not batch:
+                    raise
+                break
+            if not batch:
+                await committer.wait_for_room(decided)
+            elif not committer.fits(batch, decided):
+                break
+            batch.append(decided)
+        await committer.commit(batch)
+        for _ in batch:
+            self._answers.popleft()

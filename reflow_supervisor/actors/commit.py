@@ -1,13 +1,15 @@
 """From an agent's answer to its effects: room first, then state, then outputs, then the input is done; all or nothing.
 
+What is ready goes to the store together, in order, so that a slow store costs a round trip for many activations.
+
 What holds:
 
 - Whatever is wrong with an answer is found before anything of it is done. An agent that answers what no agent of ours
   would breaks the protocol; a script's mistake (a message that does not fit its port, an operation that does not fit
   what its key holds) is the failure of its activation.
 - Once the store has been called, the commit is *decided*. It is finished, whatever becomes of the sandbox and of the
-  incarnation: should the call be cancelled, or its answer be lost, then the node keeps the very same commit, and the
-  next incarnation finishes it before anything else, instead of handing the activation out again. So state is applied
+  incarnation: should the call be cancelled, or its answer be lost, then the node keeps the very same commits, and the
+  next incarnation finishes them before anything else, instead of handing the activation out again. So state is applied
   once (the store knows a commit by its id, which is that of the run and of the activation), and the outputs that
   belong to this state are placed, not those of another attempt, which would have been computed from a state that had
   the first one's effects in it.
@@ -19,6 +21,9 @@ may wait to ask again, after an answer that did not come, when it is cancelled.
 """
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
 
 import trio
 from reflow.wire import messages, values
@@ -47,7 +52,7 @@ class RefusedError(Exception):
 
 
 class Committer:
-    """Commits the activations of one node, one at a time, in the order in which they were handed out."""
+    """Commits the activations of one node, in the order in which they were handed out."""
 
     def __init__(self, host: Host, node: Node) -> None:
         self._host = host
@@ -76,14 +81,14 @@ class Committer:
                 "error", node.id, f"returned port {port!r}, which it does not declare (declared: {declared})"
             )
 
-    async def commit(self, activation: Activation, answer: messages.Commit, since: float) -> None:
-        """Returns when everything of it has taken effect.
+    def decide(self, activation: Activation, answer: messages.Commit, since: float) -> Decided:
+        """What an answer would do. Nothing of it is done yet.
 
         Args:
             since: when the activation was handed out, on Trio's clock.
 
         Raises:
-            BrokenAnswerError, RefusedError: nothing of it has.
+            BrokenAnswerError, RefusedError: it can do nothing.
         """
         try:
             ops = parse_ops(answer.state, STATE_LIMITS)
@@ -91,37 +96,69 @@ class Committer:
             raise BrokenAnswerError(str(e)) from None
         for port, message in answer.outputs:
             self.check_output(port, message)
-        router, node = self._host.router, self._node
-        ports = [port for port, _ in answer.outputs]
-        while not router.has_room(node.id, ports):
-            await router.changed.wait()
-        if refusal := router.refusal(node.id, ports):
-            raise RefusedError(Failure(type="MailboxFullError", message=refusal))
-        state = StateCommit(node.id, f"{node.plan.run_id}:{activation.id}", ops)
-        decided = Decided(activation, state, answer.outputs, since)
-        if ops:
-            await self._apply(decided)
-        self._finish(decided)
+        plan = self._node.plan
+        return Decided(activation, StateCommit(plan.node, f"{plan.run_id}:{activation.id}", ops), answer.outputs, since)
 
-    async def finish(self, decided: Decided) -> None:
-        """Finishes a commit that an earlier incarnation left decided. Its activation is in flight.
+    async def wait_for_room(self, decided: Decided) -> None:
+        """
+        Raises:
+            RefusedError: a connection refuses it.
+        """
+        router, node, ports = self._host.router, self._node.id, _ports(decided)
+        while not router.has_room(node, ports):
+            await router.changed.wait()
+        self._check_refusal(ports)
+
+    def fits(self, batch: Sequence[Decided], decided: Decided) -> bool:
+        """Whether there is room for it too, behind those that there is room for."""
+        planned = Counter(port for before in batch for port in _ports(before))
+        router, ports = self._host.router, _ports(decided)
+        return router.has_room(self._node.id, ports, planned) and not router.refusal(self._node.id, ports, planned)
+
+    def _check_refusal(self, ports: Sequence[str]) -> None:
+        if refusal := self._host.router.refusal(self._node.id, ports):
+            raise RefusedError(Failure(type="MailboxFullError", message=refusal))
+
+    async def commit(self, batch: Sequence[Decided]) -> None:
+        """Returns when everything of these has taken effect. Their activations are in flight, the oldest first.
+
+        Without a deadline: while the store is away, commits wait.
 
         Raises:
-            RefusedError: it turns out that nothing of it had taken effect, and that it cannot.
+            RefusedError: the state of one of them does not fit to what its keys hold. Those before it have taken
+                effect; it and those behind it have not.
         """
-        await self._apply(decided)
-        self._finish(decided)
+        node = self._node
+        states = [decided.state for decided in batch if decided.state.ops]
+        if states:
+            node.decided = batch
+            try:
+                await node.store.commit(states)
+            except StateCorruptError as error:
+                good = await self._applied(states[:-1])
+                refused = states[good]
+                for decided in batch:
+                    if decided.state is refused:
+                        break
+                    self._finish(decided)
+                node.decided = ()
+                raise RefusedError(_state_failure(refused, error)) from None
+            node.decided = ()
+        for decided in batch:
+            self._finish(decided)
+        self._host.router.bump()
 
-    async def _apply(self, decided: Decided) -> None:
-        """Without a deadline: while the store is away, commits wait."""
-        node, state = self._node, decided.state
-        node.decided = decided
-        try:
-            await node.store.commit([state])
-        except StateCorruptError as error:
-            node.decided = None
-            raise RefusedError(_state_failure(state, error)) from None
-        node.decided = None
+    async def _applied(self, states: Sequence[StateCommit]) -> int:
+        """How many of these were applied, in front of one that was refused: with those alone the store has no quarrel,
+        and it does nothing twice."""
+        while states:
+            try:
+                await self._node.store.commit(states)
+            except StateCorruptError:
+                states = states[:-1]
+            else:
+                return len(states)
+        return 0
 
     def _finish(self, decided: Decided) -> None:
         """Nothing here awaits, so that what was applied is also placed."""
@@ -130,7 +167,10 @@ class Committer:
             router.place(node.id, port, message)
         node.inbox.done(decided.activation)
         node.meter.committed(len(decided.outputs), trio.current_time() - decided.since)
-        router.bump()
+
+
+def _ports(decided: Decided) -> list[str]:
+    return [port for port, _ in decided.outputs]
 
 
 def _state_failure(state: StateCommit, error: StateCorruptError) -> Failure:

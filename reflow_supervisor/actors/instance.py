@@ -76,13 +76,16 @@ class Instance:
 
     async def _finish_decided(self) -> None:
         """What an earlier incarnation could not finish comes before anything else (`commit`)."""
-        decided = self._node.decided
-        if decided is not None:
-            self._node.inbox.take_again(decided.activation)
-            try:
-                await self._committer.finish(decided)
-            except RefusedError as e:
-                await self._failures.failed(decided.activation, e.failure)
+        node = self._node
+        left = list(node.decided)
+        for decided in left:
+            node.inbox.take_again(decided.activation)
+        try:
+            await self._committer.commit(left)
+        except RefusedError as e:
+            await self._failures.failed(
+                next(d for d in left if node.inbox.is_in_flight(d.activation)).activation, e.failure
+            )
 
     async def _live(self, sandbox: Sandbox, link: Link, started: Callable[[], None]) -> ExitReason | None:
         """The life of one sandbox: why it is over, or None where another one has to take its place.

@@ -96,7 +96,7 @@ class Status:
 class Node:
     """A node's life. Used by one incarnation at a time.
 
-    `incarnation` counts from 1 once the first has begun; `decided` is the commit that the last one could not finish.
+    `incarnation` counts from 1 once the first has begun; `decided` are the commits that the last one could not finish.
     """
 
     plan: Plan
@@ -104,7 +104,7 @@ class Node:
     store: StateStore
     meter: NodeMeter = attrs.Factory(NodeMeter)
     incarnation: int = 0
-    decided: Decided | None = None
+    decided: Sequence[Decided] = ()
     sandbox: Sandbox | None = None
     started_at: float | None = None
 

@@ -27,7 +27,11 @@ class Gate:
 
     @property
     def full(self) -> bool:
-        return self.waiting >= self.capacity
+        return not self.takes(0)
+
+    def takes(self, planned: int) -> bool:
+        """Whether there is room for a message behind so many others that are still to come."""
+        return self.waiting + planned < self.capacity
 
 
 @attrs.define(eq=False)
@@ -78,16 +82,23 @@ class Edge:
 
     @property
     def blocks(self) -> bool:
-        """Whether a producer has to wait. Never inside a loop, where it could be waiting for itself; so what leads
-        into a loop waits while the whole loop is full."""
+        """Whether a producer has to wait."""
+        return self.blocks_behind(0)
+
+    def blocks_behind(self, planned: int) -> bool:
+        """Whether a producer has to wait that has so many messages still to place. Never inside a loop, where it could
+        be waiting for itself; so what leads into a loop waits while the whole loop is full."""
         if self.inside or self.on_full != "block":
             return False
-        return self.gate.full or (self.loop is not None and self.loop.full)
+        return not self.gate.takes(planned) or (self.loop is not None and not self.loop.takes(planned))
 
     @property
     def refusal(self) -> str:
         """Why a message is not taken, and its producer's activation fails; "" where it is."""
-        if self.on_full == "fail" and self.gate.full:
+        return self.refusal_behind(0)
+
+    def refusal_behind(self, planned: int) -> str:
+        if self.on_full == "fail" and not self.gate.takes(planned):
             return f"{self} is full: {self.gate.capacity} messages wait, and on_full is `fail`"
         if self.inside and self.loop is not None and self.loop.amplifies:
             nodes = ", ".join(sorted(self.loop.nodes)[:10])

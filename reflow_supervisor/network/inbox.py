@@ -155,7 +155,9 @@ class Inbox:
         """The next activation to hand out, if there is one and the window has room."""
         if self.paused:
             return None
-        alone = (self._again and self._again[0].suspect) or any(a.suspect for a in self._in_flight.values())
+        # A suspect is handed out alone, so one that is in flight is the only one there.
+        in_flight = next(iter(self._in_flight.values())) if len(self._in_flight) == 1 else None
+        alone = (self._again and self._again[0].suspect) or (in_flight is not None and in_flight.suspect)
         if len(self._in_flight) >= (1 if alone else self._window):
             return None
         if self._again:
@@ -169,6 +171,9 @@ class Inbox:
         activation.attempt += 1
         self._in_flight[activation.id] = activation
         return activation
+
+    def is_in_flight(self, activation: Activation) -> bool:
+        return self._in_flight.get(activation.id) is activation
 
     def current(self, id: int, attempt: int) -> Activation | None:
         """The activation in flight with that id and attempt; None where it is stale."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 import attrs
 import msgspec
@@ -17,6 +18,8 @@ from .edge import Edge, Loop
 from .graph import Graph
 from .inbox import DeadLetter, Inbox
 from .liveness import strong_components
+
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 
 Collector = Callable[[msgspec.Raw], None]
 
@@ -69,13 +72,22 @@ class Router:
             if collectors and name in collectors:
                 self._collectors[end.node, end.port].append(collectors[name])
 
-    def has_room(self, node: str, ports: Iterable[str]) -> bool:
-        """Whether no connection of those outports makes its producer wait."""
-        return not any(target.edge.blocks for port in ports for target in self._targets.get((node, port), ()))
+    def has_room(self, node: str, ports: Iterable[str], planned: Mapping[str, int] = _NOTHING) -> bool:
+        """Whether no connection of those outports makes its producer wait, with so many messages on each outport
+        still to be placed before."""
+        return not any(
+            target.edge.blocks_behind(planned.get(port, 0))
+            for port in ports
+            for target in self._targets.get((node, port), ())
+        )
 
-    def refusal(self, node: str, ports: Iterable[str]) -> str:
+    def refusal(self, node: str, ports: Iterable[str], planned: Mapping[str, int] = _NOTHING) -> str:
         """Why messages on those outports are refused, so that the activation fails; "" where they are not."""
-        reasons = (target.edge.refusal for port in ports for target in self._targets.get((node, port), ()))
+        reasons = (
+            target.edge.refusal_behind(planned.get(port, 0))
+            for port in ports
+            for target in self._targets.get((node, port), ())
+        )
         return next(filter(None, reasons), "")
 
     def place(self, node: str, port: str, message: msgspec.Raw) -> None:
