@@ -5,6 +5,7 @@ them in reverse order. `open_supervisor` runs one around a block, `run_superviso
 See docs/supervision.md.
 """
 
+from ._dynamic import DynamicSupervisor, open_dynamic_supervisor, run_dynamic_supervisor
 from ._errors import (
     ChildAlreadyPresentError,
     ChildAlreadyStartedError,
@@ -12,6 +13,7 @@ from ._errors import (
     ChildNotFoundError,
     ChildRestartingError,
     ChildRunningError,
+    MaxChildrenError,
     SpecError,
     StartFailedError,
     SupervisionError,
@@ -30,6 +32,7 @@ from ._events import (
     SupervisorGaveUp,
     SupervisorStarted,
 )
+from ._incarnation import progress
 from ._reasons import (
     Cancelled,
     ChildExit,
@@ -46,8 +49,10 @@ from ._reasons import (
     StopCause,
     SupervisorFailedError,
     TimedOut,
+    Unresponsive,
     reason_chain,
 )
+from ._reports import FailureContext, FailureReport, failure_report
 from ._specs import (
     BRUTAL_KILL,
     IGNORE,
@@ -55,15 +60,20 @@ from ._specs import (
     AutoShutdown,
     Backoff,
     ChildSpec,
+    ChildTemplate,
     ChildType,
+    DynamicStartFunction,
     Restart,
+    SpecChange,
     StartFunction,
     Strategy,
     SupervisorFlags,
     check_child_specs,
 )
-from ._states import ChildCounts, ChildInfo, ChildState
+from ._states import ChildCounts, ChildInfo, ChildState, Phase, StartedChild
+from ._stream import EventsLost, EventStream, Subscription
 from ._supervisor import Supervisor, open_supervisor, run_supervisor
+from ._tree import ChildTree, SupervisorTree
 
 __all__ = [
     "BRUTAL_KILL",
@@ -90,24 +100,37 @@ __all__ = [
     "ChildStarted",
     "ChildState",
     "ChildStopped",
+    "ChildTemplate",
+    "ChildTree",
     "ChildType",
+    "DynamicStartFunction",
+    "DynamicSupervisor",
     "Event",
+    "EventStream",
+    "EventsLost",
     "ExitReason",
     "Exited",
     "FailedToStart",
+    "FailureContext",
+    "FailureReport",
     "GaveUp",
     "Killed",
+    "MaxChildrenError",
     "NeverReady",
     "OutOfMemory",
+    "Phase",
     "Raised",
     "Restart",
     "Returned",
     "Shutdown",
+    "SpecChange",
     "SpecError",
     "StartFailedError",
     "StartFunction",
+    "StartedChild",
     "StopCause",
     "Strategy",
+    "Subscription",
     "SupervisionError",
     "Supervisor",
     "SupervisorEnded",
@@ -116,9 +139,15 @@ __all__ = [
     "SupervisorFlags",
     "SupervisorGaveUp",
     "SupervisorStarted",
+    "SupervisorTree",
     "TimedOut",
+    "Unresponsive",
     "check_child_specs",
+    "failure_report",
+    "open_dynamic_supervisor",
     "open_supervisor",
+    "progress",
     "reason_chain",
+    "run_dynamic_supervisor",
     "run_supervisor",
 ]

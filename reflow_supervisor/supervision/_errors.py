@@ -62,6 +62,14 @@ class StartFailedError(ChildError):
         self.reason = reason
 
 
+class MaxChildrenError(SupervisionError):
+    """A dynamic supervisor has as many children as it may, those that wait to be restarted among them."""
+
+    def __init__(self, name: str, limit: int) -> None:
+        super().__init__(f"supervisor {name!r} has as many children as it may ({limit})")
+        self.limit = limit
+
+
 class SupervisorEndedError(SupervisionError):
     """The supervisor is ending or has ended."""
 

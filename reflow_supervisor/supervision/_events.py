@@ -35,24 +35,34 @@ class ChildIgnored(ChildEvent):
 
 @attrs.frozen(kw_only=True)
 class ChildStartFailed(ChildEvent):
-    """It ended before it was ready."""
+    """It ended before it was ready. `restarts` as in `ChildExited`."""
 
     reason: ExitReason
+    restarts: int
 
 
 @attrs.frozen(kw_only=True)
 class ChildExited(ChildEvent):
-    """It ended by itself. A `ChildRestarting` follows when it is restarted."""
+    """It ended by itself, or was ended as `Unresponsive`. A `ChildRestarting` follows when it is restarted.
+
+    `uptime` is how long it was ready; `restarts`, how many restarts the whole supervisor has in its window so far.
+    """
 
     reason: ExitReason
+    uptime: float
+    restarts: int
 
 
 @attrs.frozen(kw_only=True)
 class ChildStopped(ChildEvent):
-    """It was told to stop, and has ended. An abnormal reason is an error on its way down, or a kill."""
+    """It was told to stop, and has ended. An abnormal reason is an error on its way down, or a kill.
+
+    `uptime` is how long it was ready; None, if it was not.
+    """
 
     reason: ExitReason
     cause: StopCause
+    uptime: float | None
 
 
 @attrs.frozen(kw_only=True)

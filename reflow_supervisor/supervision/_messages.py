@@ -41,7 +41,10 @@ class Ended:
 
 @attrs.frozen
 class TimerFired:
+    """`progress` is when the child that the timer watches made progress last; None for a timer that watches none."""
+
     timer: int
+    progress: float | None = None
 
 
 @attrs.frozen
@@ -53,6 +56,14 @@ class ShutDown:
 class StartChild:
     call: int
     spec: ChildSpec
+
+
+@attrs.frozen
+class StartDynamic:
+    """Start one more child of a dynamic supervisor."""
+
+    call: int
+    args: tuple[object, ...]
 
 
 @attrs.frozen
@@ -83,7 +94,7 @@ class DeleteChild:
     child_id: str
 
 
-Command = StartChild | TerminateChild | RestartChild | CycleChild | DeleteChild
+Command = StartChild | StartDynamic | TerminateChild | RestartChild | CycleChild | DeleteChild
 Input = Begin | BecameReady | Ended | TimerFired | ShutDown | Command
 
 
@@ -94,8 +105,10 @@ Input = Begin | BecameReady | Ended | TimerFired | ShutDown | Command
 class Start:
     """Run the child in a task. `BecameReady` and `Ended` answer."""
 
-    spec: ChildSpec
+    child_id: str
     incarnation: int
+    spec: ChildSpec
+    args: tuple[object, ...]
 
 
 @attrs.frozen
@@ -110,13 +123,18 @@ class Cancel:
 class Kill:
     """Call `kill`, if the spec has it. `Cancel` has come before."""
 
+    child_id: str
     spec: ChildSpec
+    args: tuple[object, ...]
 
 
 @attrs.frozen
 class SetTimer:
+    """`watch` is the child and the incarnation whose last progress `TimerFired` is to tell."""
+
     timer: int
     delay: float
+    watch: tuple[str, int] | None = None
 
 
 @attrs.frozen

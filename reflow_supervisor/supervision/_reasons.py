@@ -24,6 +24,8 @@ class StopCause(enum.StrEnum):
     """`terminate_child` or `restart` was called."""
     START_TIMEOUT = "start-timeout"
     """It was not ready within its `start_timeout`."""
+    UNRESPONSIVE = "unresponsive"
+    """It made no progress within its `liveness`."""
 
 
 @attrs.frozen
@@ -72,7 +74,11 @@ class Raised(ExitReason):
     error: BaseException
 
     def __str__(self) -> str:
-        text = str(self.error)
+        try:
+            text = str(self.error)
+        except Exception as error:
+            # Reasons are shown where nobody expects an error: a broken exception must not become one.
+            text = f"(its text cannot be had: {type(error).__name__})"
         name = type(self.error).__name__
         return f"raised {name}: {text}" if text else f"raised {name}"
 
@@ -122,6 +128,16 @@ class TimedOut(ExitReason):
 
 
 @attrs.frozen
+class Unresponsive(ExitReason):
+    """It did not call `progress()` for `seconds`, its `liveness`, and was ended."""
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"made no progress for {self.seconds:g} s"
+
+
+@attrs.frozen
 class NeverReady(ExitReason):
     """Its function returned without having called `task_status.started()`."""
 
@@ -145,7 +161,8 @@ class GaveUp(ExitReason):
     """A supervisor restarted as often as it may, and `child_id` failed once more.
 
     In OTP this is `shutdown`, which a parent takes for a normal end, so that a transient supervisor which gave up
-    is silently not restarted. Here it is abnormal: the parent of a permanent or transient supervisor always acts.
+    is silently not restarted. Here it is abnormal: the parent of a permanent or transient supervisor always acts. A
+    temporary one is not restarted even so: that is what temporary says.
     """
 
     child_id: str

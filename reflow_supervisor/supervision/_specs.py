@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar, TypeVarTuple
 
 import attrs
 import trio
@@ -73,6 +73,15 @@ class StartFunction(Protocol):
     def __call__(self, *, task_status: trio.TaskStatus[Any]) -> Awaitable[object]: ...
 
 
+ArgsT = TypeVarTuple("ArgsT")
+
+
+class DynamicStartFunction(Protocol[*ArgsT]):
+    """The body of a dynamic child: as `StartFunction`, with the arguments of `start_child`."""
+
+    def __call__(self, *args: *ArgsT, task_status: trio.TaskStatus[Any]) -> Awaitable[object]: ...
+
+
 _E = TypeVar("_E", bound=enum.StrEnum)
 
 
@@ -98,7 +107,7 @@ def _check_number(where: str, field: str, value: object, minimum: float, *, excl
     raise SpecError(where, field, f"must be a finite number {relation} {minimum:g}, not {value!r}")
 
 
-def _default_shutdown(spec: ChildSpec) -> float:
+def _default_shutdown(spec: ChildSpec | ChildTemplate[Any]) -> float:
     return INFINITY if spec.type == ChildType.SUPERVISOR else 5.0
 
 
@@ -115,6 +124,8 @@ class ChildSpec:
             worker, `INFINITY` for a supervisor: any other value can cut off the children below it.
         significant: its end can end the supervisor, see `AutoShutdown`.
         start_timeout: seconds until it must be ready; None: no limit.
+        liveness: once it is ready, it must call `progress()` at least this often, in seconds; otherwise it is ended and
+            has failed as `Unresponsive`. None: it need not. A child that blocks Trio's thread cannot be noticed.
         kill: called once, with no arguments, when the shutdown time is over. Trio cannot kill a task: a child
             that stands for a process ends that process here, so that its task comes to an end. Must not raise.
     """
@@ -126,6 +137,7 @@ class ChildSpec:
     shutdown: float | BrutalKill = attrs.field(kw_only=True, default=attrs.Factory(_default_shutdown, takes_self=True))
     significant: bool = attrs.field(kw_only=True, default=False)
     start_timeout: float | None = attrs.field(kw_only=True, default=None)
+    liveness: float | None = attrs.field(kw_only=True, default=None)
     kill: Callable[[], None] | None = attrs.field(kw_only=True, default=None)
 
     def __attrs_post_init__(self) -> None:
@@ -148,8 +160,53 @@ class ChildSpec:
             raise SpecError(where, "significant", problem)
         if self.start_timeout is not None:
             _check_number(where, "start_timeout", self.start_timeout, 0, exclusive=True)
+        if self.liveness is not None:
+            _check_number(where, "liveness", self.liveness, 0, exclusive=True)
+            if self.type is ChildType.SUPERVISOR:
+                raise SpecError(where, "liveness", "is for workers: give it to the supervisor's children")
         if self.kill is not None and not callable(self.kill):
             raise SpecError(where, "kill", f"must be a function or None, not {self.kill!r}")
+
+
+@attrs.frozen
+class ChildTemplate(Generic[*ArgsT]):
+    """What the children of a dynamic supervisor have in common.
+
+    Args:
+        id: the prefix of their ids: "job" gives "job-1", "job-2" and so on.
+        start: their body, called with the arguments of `start_child`.
+        kill: called with the same arguments.
+
+    The other fields are those of `ChildSpec`. There is no `significant`: a dynamic supervisor has no `auto_shutdown`.
+    """
+
+    id: str
+    start: DynamicStartFunction[*ArgsT]
+    restart: Restart = attrs.field(kw_only=True, default=Restart.PERMANENT)
+    type: ChildType = attrs.field(kw_only=True, default=ChildType.WORKER)
+    shutdown: float | BrutalKill = attrs.field(kw_only=True, default=attrs.Factory(_default_shutdown, takes_self=True))
+    start_timeout: float | None = attrs.field(kw_only=True, default=None)
+    liveness: float | None = attrs.field(kw_only=True, default=None)
+    kill: Callable[[*ArgsT], None] | None = attrs.field(kw_only=True, default=None)
+    spec: ChildSpec = attrs.field(init=False, repr=False, eq=False)
+    """The same as a `ChildSpec`, for the state machine, which gives the arguments separately."""
+
+    def __attrs_post_init__(self) -> None:
+        start: Any = self.start
+        kill: Any = self.kill
+        spec = ChildSpec(
+            self.id,
+            start,
+            restart=self.restart,
+            type=self.type,
+            shutdown=self.shutdown,
+            start_timeout=self.start_timeout,
+            liveness=self.liveness,
+            kill=kill,
+        )
+        object.__setattr__(self, "spec", spec)
+        object.__setattr__(self, "restart", spec.restart)
+        object.__setattr__(self, "type", spec.type)
 
 
 @attrs.frozen
@@ -214,17 +271,68 @@ class SupervisorFlags:
             raise SpecError(where, "backoff", f"must be a Backoff or None, not {self.backoff!r}")
 
 
-def check_child_specs(specs: Iterable[ChildSpec], flags: SupervisorFlags) -> None:
-    """Checks specs together with each other and with the flags; starts nothing.
+@attrs.frozen
+class SpecChange:
+    """What a change of a running supervisor came to, as ids of children.
+
+    `changed` had a spec already and have the new one, `added` are there but not started, `kept` were not named.
+    """
+
+    changed: tuple[str, ...]
+    added: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+def check_child_specs(specs: Iterable[ChildSpec], flags: SupervisorFlags) -> tuple[ChildSpec, ...]:
+    """Checks specs together with each other and with the flags, and returns them; starts nothing.
 
     Raises:
         SpecError: what does not fit.
     """
+    _check_kind("supervisor", "flags", SupervisorFlags, flags)
+    try:
+        checked = tuple(specs)
+    except TypeError:
+        raise SpecError("supervisor", "specs", f"must be a list of ChildSpec, not {specs!r}") from None
     seen: set[str] = set()
-    for spec in specs:
+    for spec in checked:
+        _check_kind("supervisor", "child spec", ChildSpec, spec)
         if spec.id in seen:
             raise SpecError(f"child {spec.id!r}", "id", "is used by more than one child")
         seen.add(spec.id)
         if spec.significant and flags.auto_shutdown is AutoShutdown.NEVER:
             problem = "cannot be True where the supervisor's auto_shutdown is never"
             raise SpecError(f"child {spec.id!r}", "significant", problem)
+    return checked
+
+
+def check_template(template: object) -> None:
+    """Checks that it is one.
+
+    Raises:
+        SpecError: it is not.
+    """
+    _check_kind("dynamic supervisor", "template", ChildTemplate, template)
+
+
+def _check_kind(where: str, field: str, kind: type, value: object) -> None:
+    if not isinstance(value, kind):
+        raise SpecError(where, field, f"must be a {kind.__name__}, not {value!r}")
+
+
+def check_dynamic_flags(flags: SupervisorFlags, max_children: int | None) -> None:
+    """Checks what a dynamic supervisor is asked for: its children are independent of each other.
+
+    Raises:
+        SpecError: what does not fit.
+    """
+    where = "dynamic supervisor"
+    _check_kind(where, "flags", SupervisorFlags, flags)
+    if flags.strategy is not Strategy.ONE_FOR_ONE:
+        raise SpecError(where, "strategy", f"must be one_for_one, not {flags.strategy}")
+    if flags.auto_shutdown is not AutoShutdown.NEVER:
+        raise SpecError(where, "auto_shutdown", f"must be never, not {flags.auto_shutdown}")
+    if max_children is None:
+        return
+    if not isinstance(max_children, int) or isinstance(max_children, bool) or max_children < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SpecError(where, "max_children", f"must be a whole number, at least 0, or None, not {max_children!r}")

@@ -1,9 +1,8 @@
-"""The states of a child, every legal change between them, and what a child looks like from outside."""
+"""The states of a child and of a supervisor, and what a child looks like from outside."""
 
 from __future__ import annotations
 
 import enum
-from typing import Final
 
 import attrs
 
@@ -23,17 +22,16 @@ class ChildState(enum.StrEnum):
     STOPPING = "stopping"
 
 
-TRANSITIONS: Final[dict[ChildState, frozenset[ChildState]]] = {
-    ChildState.STOPPED: frozenset({ChildState.STARTING, ChildState.RESTARTING}),
-    ChildState.STARTING: frozenset({ChildState.RUNNING, ChildState.STOPPING, ChildState.STOPPED}),
-    ChildState.RUNNING: frozenset({ChildState.EXITED, ChildState.STOPPING}),
-    ChildState.EXITED: frozenset({ChildState.STARTING, ChildState.RESTARTING, ChildState.STOPPED}),
-    ChildState.RESTARTING: frozenset({ChildState.STARTING, ChildState.STOPPED}),
-    ChildState.STOPPING: frozenset({ChildState.STOPPED}),
-}
+class Phase(enum.StrEnum):
+    """Where a supervisor is in its own life."""
 
-LIVE: Final = frozenset({ChildState.STARTING, ChildState.RUNNING, ChildState.STOPPING})
-"""The states in which there is a task."""
+    NEW = "new"
+    STARTING = "starting"
+    """Its first children are not all ready."""
+    RUNNING = "running"
+    ENDING = "ending"
+    """It stops its children; management calls are refused."""
+    ENDED = "ended"
 
 
 @attrs.frozen
@@ -61,9 +59,20 @@ class ChildInfo:
 
 @attrs.frozen
 class ChildCounts:
-    """`active` are those that have a task or had one a moment ago: neither stopped nor between two attempts."""
+    """`active` are those that have a task or had one a moment ago: neither stopped nor between two attempts.
+
+    A dynamic supervisor has one spec, whatever the number of its children.
+    """
 
     specs: int
     active: int
     supervisors: int
     workers: int
+
+
+@attrs.frozen
+class StartedChild:
+    """A child of a dynamic supervisor: its id, and what it called `task_status.started` with."""
+
+    id: str
+    value: object

@@ -41,6 +41,7 @@ from reflow_supervisor.supervision import (
     Raised,
     Supervisor,
     SupervisorGaveUp,
+    SupervisorTree,
     reason_chain,
 )
 from reflow_supervisor.telemetry.logs import Logs
@@ -126,7 +127,8 @@ class Status:
 
     def snapshot(self) -> Snapshot:
         now = trio.current_time()
-        children = {} if self.root is None else {info.id: info for info in _workers(self.root)}
+        tree = None if self.root is None else self.root.tree()
+        children = {} if tree is None else {info.id: info for info in _workers(tree)}
         actors = tuple(self._actor(node, children.get(id), now) for id, node in self._nodes.items())
         return Snapshot(
             workspace=self._name,
@@ -153,7 +155,7 @@ class Status:
                 LogLine(seq=r.seq, at=r.at, level=r.level, message=r.message, source=r.source)
                 for r in self._logs.records()
             ),
-            tree=None if self.root is None else tree_of(self.root, now),
+            tree=None if tree is None else shown(tree),
         )
 
     def _actor(self, node: Node, child: ChildInfo | None, now: float) -> ActorStatus:
@@ -193,31 +195,32 @@ class Status:
         )
 
 
-def _workers(supervisor: Supervisor) -> Iterator[ChildInfo]:
-    for child in supervisor.which_children():
-        if isinstance(child.value, Supervisor):
-            yield from _workers(child.value)
+def _workers(tree: SupervisorTree) -> Iterator[ChildInfo]:
+    for child in tree.children:
+        if child.below is None:
+            yield child.info
         else:
-            yield child
+            yield from _workers(child.below)
 
 
-def tree_of(supervisor: Supervisor, now: float, state: str = "running", id: str | None = None) -> TreeNode:
+def shown(tree: SupervisorTree, state: str = "running", id: str | None = None) -> TreeNode:
     """A supervisor and everything below it, in the order of start."""
     children: list[TreeNode] = []
-    for child in reversed(supervisor.which_children()):
-        if isinstance(child.value, Supervisor):
-            children.append(tree_of(child.value, now, str(child.state), child.id))
+    for child in tree.children:
+        info = child.info
+        if child.below is not None:
+            children.append(shown(child.below, str(info.state), info.id))
         else:
-            retry = None if child.next_retry_at is None else max(0.0, child.next_retry_at - now)
-            node = TreeNode(id=child.id, state=str(child.state), restarts_in_window=child.restarts, next_retry_in=retry)
-            children.append(node)
-    flags = supervisor.flags
+            retry = None if info.next_retry_at is None else max(0.0, info.next_retry_at - tree.time)
+            children.append(
+                TreeNode(id=info.id, state=str(info.state), restarts_in_window=info.restarts, next_retry_in=retry)
+            )
     return TreeNode(
-        id=id or supervisor.name,
+        id=id or tree.name,
         state=state,
-        strategy=str(flags.strategy),
-        restarts_in_window=supervisor.restarts,
-        intensity=flags.intensity,
-        period=flags.period,
+        strategy=str(tree.flags.strategy),
+        restarts_in_window=tree.restarts,
+        intensity=tree.flags.intensity,
+        period=tree.flags.period,
         children=tuple(children),
     )

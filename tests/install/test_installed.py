@@ -45,7 +45,7 @@ def test_the_terminal_interface_starts_from_the_wheel(installed: Installed, work
 
 def test_check_finds_the_network_in_order(installed: Installed, workspace: Path) -> None:
     done = installed.run("reflow-supervise", "check", cwd=workspace)
-    assert (done.code, done.stdout) == (0, "3 nodes, 2 connections: 0 errors, 0 warnings\n"), done.stderr
+    assert (done.code, done.stdout) == (0, "4 nodes, 3 connections: 0 errors, 0 warnings\n"), done.stderr
 
 
 def test_a_broken_line_is_found_by_the_installed_javascript_parser(installed: Installed, workspace: Path) -> None:

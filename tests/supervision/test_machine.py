@@ -1,16 +1,15 @@
-"""The state machine alone: a `World` plays the driver, so that a test says what each child does, step by step."""
+"""The state machine of a static supervisor alone, in a `World`."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 from typing import Any
 
 import attrs
 import pytest
-import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from supervision.world import CRASH, World, spec
 
 from reflow_supervisor.supervision import (
     BRUTAL_KILL,
@@ -24,7 +23,6 @@ from reflow_supervisor.supervision import (
     ChildCounts,
     ChildExited,
     ChildIgnored,
-    ChildInfo,
     ChildNotFoundError,
     ChildRestarting,
     ChildRestartingError,
@@ -35,168 +33,27 @@ from reflow_supervisor.supervision import (
     ChildState,
     ChildStopped,
     ChildType,
-    Event,
     Exited,
     ExitReason,
     FailedToStart,
     GaveUp,
     Killed,
     NeverReady,
+    Phase,
     Restart,
     Returned,
     Shutdown,
+    SpecChange,
     SpecError,
     StartFailedError,
     StopCause,
     Strategy,
     SupervisorEndedError,
-    SupervisorFlags,
     SupervisorGaveUp,
     TimedOut,
+    Unresponsive,
 )
-from reflow_supervisor.supervision import _machine as machine
 from reflow_supervisor.supervision import _messages as m
-
-CRASH = Exited(1)
-PLENTY = 1_000
-
-
-async def body(*, task_status: trio.TaskStatus[Any]) -> None:
-    raise AssertionError("the machine runs nothing")
-
-
-def spec(child_id: str, restart: Restart = Restart.PERMANENT, **fields: Any) -> ChildSpec:
-    return ChildSpec(child_id, body, restart=restart, **fields)
-
-
-@attrs.define
-class Task:
-    incarnation: int
-    ready: bool = False
-    cancelled: bool = False
-    killed: bool = False
-
-
-class World:
-    """Carries out actions as the driver would, but for the children, whose every step is a method here."""
-
-    def __init__(self, specs: Iterable[ChildSpec | str], seed: int = 0, **flags: Any) -> None:
-        flags.setdefault("intensity", PLENTY)
-        specs = [spec(one) if isinstance(one, str) else one for one in specs]
-        self.machine = machine.Machine("sup", specs, SupervisorFlags(**flags), random.Random(seed))
-        self.now = 0.0
-        self.tasks: dict[str, Task] = {}
-        self.timers: dict[int, float] = {}
-        self.replies: dict[int, object] = {}
-        self.events: list[Event] = []
-        self.log: list[str] = []
-        self.ready = False
-        self.outcome: ExitReason | None = None
-        self.calls = 0
-
-    def feed(self, item: m.Input) -> None:
-        for action in self.machine.handle(item, self.now):
-            assert self.outcome is None, f"{action} after the end"
-            match action:
-                case m.Start(spec=child, incarnation=incarnation):
-                    assert child.id not in self.tasks, f"{child.id} would live twice"
-                    self.tasks[child.id] = Task(incarnation)
-                    self.log.append(f"start {child.id}")
-                case m.Cancel(child_id=child_id, incarnation=incarnation):
-                    assert self.tasks[child_id].incarnation == incarnation
-                    assert not self.tasks[child_id].cancelled
-                    self.tasks[child_id].cancelled = True
-                    self.log.append(f"cancel {child_id}")
-                case m.Kill(spec=child):
-                    assert self.tasks[child.id].cancelled
-                    assert not self.tasks[child.id].killed
-                    self.tasks[child.id].killed = True
-                    self.log.append(f"kill {child.id}")
-                case m.SetTimer(timer=timer, delay=delay):
-                    assert delay >= 0
-                    self.timers[timer] = self.now + delay
-                case m.ClearTimer(timer=timer):
-                    del self.timers[timer]
-                case m.Report(event=event):
-                    assert event.time == self.now
-                    self.events.append(event)
-                case m.Reply(call=call, outcome=outcome):
-                    assert call not in self.replies, f"call {call} is answered twice"
-                    self.replies[call] = outcome
-                case m.Ready():
-                    self.ready = True
-                case m.End(reason=reason):
-                    assert not self.tasks, "a task outlives its supervisor"
-                    assert not self.timers, "a timer outlives its supervisor"
-                    self.outcome = reason
-
-    # What children do.
-
-    def up(self, *child_ids: str) -> None:
-        for child_id in child_ids:
-            task = self.tasks[child_id]
-            task.ready = True
-            self.feed(m.BecameReady(child_id, task.incarnation, f"value of {child_id}"))
-
-    def end(self, child_id: str, reason: Any = CRASH) -> None:
-        task = self.tasks.pop(child_id)
-        self.feed(m.Ended(child_id, task.incarnation, reason))
-
-    def gone(self, *child_ids: str) -> None:
-        """They end because they were cancelled."""
-        for child_id in child_ids:
-            assert self.tasks[child_id].cancelled, f"{child_id} was not told to stop"
-            self.end(child_id, None)
-
-    # What the world does.
-
-    def begin(self) -> World:
-        self.feed(m.Begin())
-        return self
-
-    def begun(self) -> World:
-        """Everything starts as it should; the log is empty then."""
-        self.begin()
-        while not self.ready:
-            self.up(*[child_id for child_id, task in self.tasks.items() if not task.ready])
-        self.log.clear()
-        self.events.clear()
-        return self
-
-    def wait(self, seconds: float) -> None:
-        until = self.now + seconds
-        while self.timers and min(self.timers.values()) <= until:
-            timer = min(self.timers, key=lambda one: (self.timers[one], one))
-            self.now = self.timers.pop(timer)
-            self.feed(m.TimerFired(timer))
-        self.now = until
-
-    def call(self, command: type[m.Command], argument: object) -> int:
-        self.calls += 1
-        make: Any = command
-        self.feed(make(self.calls, argument))
-        return self.calls
-
-    def ask(self, command: type[m.Command], argument: object) -> object:
-        """A call that is answered at once."""
-        return self.replies[self.call(command, argument)]
-
-    # What can be seen.
-
-    @property
-    def states(self) -> dict[str, str]:
-        return {info.id: str(info.state) for info in reversed(self.machine.infos(self.now))}
-
-    def info(self, child_id: str) -> ChildInfo:
-        return self.machine.info(child_id, self.now)
-
-    def take(self) -> list[str]:
-        log, self.log = self.log, []
-        return log
-
-    def saw(self, kind: type[Event]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
 
 # --- Starting up -------------------------------------------------------------------------------------------------
 
@@ -877,6 +734,28 @@ def test_while_retries_loop_every_call_is_answered() -> None:
     assert world.states == {"a": "stopped", "b": "running"}
 
 
+@pytest.mark.parametrize("command", [m.RestartChild, m.DeleteChild])
+@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ONE, Strategy.REST_FOR_ONE])
+def test_a_child_whose_restart_hangs_is_restarting_and_so_is_one_that_waits_for_its_turn(
+    command: Any, strategy: Strategy
+) -> None:
+    world = World("abc", strategy=strategy).begun()
+    world.end("b")
+    if strategy is Strategy.REST_FOR_ONE:
+        assert isinstance(world.ask(command, "b"), ChildRestartingError)
+        world.gone("c")
+        assert isinstance(world.ask(command, "c"), ChildRestartingError)
+    assert world.states["b"] == "starting"
+    assert isinstance(world.ask(command, "b"), ChildRestartingError)
+    assert isinstance(world.ask(command, "a"), ChildRunningError)
+
+
+def test_a_child_that_a_call_starts_is_running_to_other_callers() -> None:
+    world = World("a").begun()
+    world.call(m.StartChild, spec("b"))
+    assert isinstance(world.ask(m.DeleteChild, "b"), ChildRunningError)
+
+
 def test_terminating_the_retried_child_leaves_its_later_siblings_stopped() -> None:
     world = World("abc", backoff=STEADY, strategy=Strategy.REST_FOR_ONE).begun()
     world.end("b")
@@ -884,6 +763,32 @@ def test_terminating_the_retried_child_leaves_its_later_siblings_stopped() -> No
     assert world.ask(m.TerminateChild, "b") is None
     world.wait(100)
     assert world.states == {"a": "running", "b": "stopped", "c": "stopped"}
+
+
+@pytest.mark.parametrize("strategy", [Strategy.REST_FOR_ONE, Strategy.ONE_FOR_ALL])
+def test_terminating_a_child_whose_restart_hangs_leaves_its_later_siblings_stopped(strategy: Strategy) -> None:
+    world = World("abc", strategy=strategy).begun()
+    world.end("a")
+    world.gone("c")
+    world.gone("b")
+    world.up("a")
+    call = world.call(m.TerminateChild, "b")
+    world.gone("b")
+    assert world.replies[call] is None
+    assert world.states == {"a": "running", "b": "stopped", "c": "stopped"}
+    call = world.call(m.RestartChild, "c")
+    world.up("c")
+    assert world.replies[call] == "value of c"
+
+
+def test_an_operators_restart_of_a_child_whose_restart_hangs_lets_its_later_siblings_start() -> None:
+    world = World("abc", strategy=Strategy.REST_FOR_ONE).begun()
+    world.end("b")
+    world.gone("c")
+    world.call(m.CycleChild, "b")
+    world.gone("b")
+    world.up("b", "c")
+    assert world.states == {"a": "running", "b": "running", "c": "running"}
 
 
 def test_terminate_interrupts_a_start_that_hangs() -> None:
@@ -1097,14 +1002,270 @@ def test_what_does_not_trigger_an_auto_shutdown(mode: AutoShutdown, restart: Res
     assert world.states["a"] == "running"
 
 
+# --- Liveness ----------------------------------------------------------------------------------------------------
+
+
+def test_without_progress_a_child_is_ended_and_restarted_as_unresponsive() -> None:
+    world = World([spec("a", liveness=10), "b"]).begun()
+    world.wait(9.9)
+    assert world.states == {"a": "running", "b": "running"}
+    world.wait(0.1)
+    assert world.take() == ["cancel a"]
+    world.gone("a")
+    assert world.take() == ["start a"]
+    (exited,) = world.saw(ChildExited)
+    assert (exited.reason, exited.uptime) == (Unresponsive(10), 10)
+    assert world.saw(ChildStopped) == []
+    assert world.machine.restarts(world.now) == 1
+
+
+def test_progress_keeps_it_running_and_its_deadline_counts_from_the_last() -> None:
+    world = World([spec("a", liveness=10)]).begun()
+    for _ in range(5):
+        world.wait(7)
+        world.progress("a")
+    world.wait(9.9)
+    assert world.states == {"a": "running"}
+    world.wait(0.1)
+    assert world.states == {"a": "stopping"}
+
+
+def test_liveness_begins_when_it_is_ready_and_anew_with_each_incarnation() -> None:
+    world = World([spec("a", liveness=10)]).begin()
+    world.wait(100)
+    world.progress("a")
+    world.wait(50)
+    world.up("a")
+    world.wait(9.9)
+    world.end("a")
+    world.up("a")
+    world.wait(9.9)
+    assert world.states == {"a": "running"}
+    world.wait(0.1)
+    assert world.states == {"a": "stopping"}
+
+
+def test_one_that_does_not_stop_either_is_killed_after_its_shutdown_time() -> None:
+    world = World([spec("a", liveness=10, shutdown=2)]).begun()
+    world.wait(12)
+    assert world.take() == ["cancel a", "kill a"]
+    world.end("a", Killed(9))
+    assert world.take() == ["start a"]
+    assert world.saw(ChildExited)[0].reason == Unresponsive(10)
+
+
+def test_a_transient_one_is_restarted_and_a_temporary_one_forgotten() -> None:
+    world = World([spec("a", Restart.TRANSIENT, liveness=1), spec("b", Restart.TEMPORARY, liveness=1)]).begun()
+    world.wait(1)
+    world.gone("a", "b")
+    assert world.states == {"a": "starting"}
+
+
+def test_who_stops_an_unresponsive_child_meanwhile_has_it() -> None:
+    world = World([spec("a", liveness=1), "b"], strategy=Strategy.ONE_FOR_ALL).begun()
+    world.wait(1)
+    call = world.call(m.TerminateChild, "a")
+    world.gone("a")
+    assert world.replies[call] is None
+    assert world.states == {"a": "stopped", "b": "running"}
+    (stopped,) = world.saw(ChildStopped)
+    assert (stopped.reason, stopped.cause) == (Unresponsive(1), StopCause.UNRESPONSIVE)
+    assert world.machine.restarts(world.now) == 0
+
+
+def test_a_group_restart_waits_for_an_unresponsive_sibling_and_counts_once() -> None:
+    world = World([spec("a", liveness=1), "b"], strategy=Strategy.ONE_FOR_ALL).begun()
+    world.wait(1)
+    world.end("b")
+    assert world.take() == ["cancel a"]
+    world.gone("a")
+    assert world.take() == ["start a"]
+    assert world.machine.restarts(world.now) == 1
+
+
+def test_a_shutdown_while_it_is_being_ended() -> None:
+    world = World([spec("a", liveness=1), "b"]).begun()
+    world.wait(1)
+    world.feed(m.ShutDown())
+    world.gone("a")
+    world.gone("b")
+    assert world.outcome == Shutdown()
+
+
+# --- Change ------------------------------------------------------------------------------------------------------
+
+
+def change(world: World, specs: list[ChildSpec] | None = None, **flags: Any) -> SpecChange:
+    given = attrs.evolve(world.machine.flags, **flags) if flags else None
+    return world.machine.change(specs, given)
+
+
+def test_what_is_named_is_replaced_what_is_new_added_and_the_rest_kept_behind() -> None:
+    world = World("abc").begun()
+    done = change(world, [spec("n"), spec("c", Restart.TRANSIENT), spec("a")])
+    assert done == SpecChange(changed=("c", "a"), added=("n",), kept=("b",))
+    assert world.take() == []
+    assert world.states == {"n": "stopped", "c": "running", "a": "running", "b": "running"}
+    world.end("c", Returned())
+    assert world.states["c"] == "stopped"
+    call = world.call(m.RestartChild, "n")
+    world.up("n")
+    assert world.replies[call] == "value of n"
+
+
+def test_the_new_order_is_that_of_stops_and_of_groups() -> None:
+    world = World("abc", strategy=Strategy.REST_FOR_ONE).begun()
+    change(world, [spec("c"), spec("a")])
+    world.end("a")
+    assert world.take() == ["cancel b"]
+    world.gone("b")
+    world.up("a", "b")
+    world.feed(m.ShutDown())
+    world.gone("b")
+    world.gone("a")
+    world.gone("c")
+    assert world.outcome == Shutdown()
+
+
+def test_a_child_is_stopped_as_its_new_spec_says_and_killed_as_the_one_it_was_started_with() -> None:
+    killed: list[str] = []
+    world = World([spec("a", shutdown=100, kill=lambda: killed.append("old"))]).begun()
+    change(world, [spec("a", shutdown=2, kill=lambda: killed.append("new"))])
+    world.call(m.TerminateChild, "a")
+    world.wait(2)
+    assert world.take() == ["cancel a", "kill a"]
+    assert world.kills["a"] is not None
+    world.kills["a"]()
+    assert killed == ["old"]
+
+
+def test_a_start_time_that_is_taken_away_while_it_runs_out() -> None:
+    world = World([spec("a", start_timeout=3), "b"]).begin()
+    change(world, [spec("a")])
+    world.wait(3)
+    world.gone("a")
+    assert world.outcome == FailedToStart("a", TimedOut("start", 3))
+
+
+def test_flags_hold_from_the_next_failure_on() -> None:
+    world = World("ab", intensity=1, period=5).begun()
+    world.end("a")
+    world.up("a")
+    change(world, strategy=Strategy.ONE_FOR_ALL, intensity=2, period=60)
+    world.wait(30)
+    world.end("a")
+    assert world.take() == ["start a", "cancel b"]
+    world.gone("b")
+    world.up("a", "b")
+    assert world.machine.restarts(world.now) == 2, "what is in the window stays there"
+    world.end("a")
+    world.gone("b")
+    assert isinstance(world.outcome, GaveUp)
+
+
+@pytest.mark.parametrize(
+    ("specs", "flags"),
+    [
+        ([spec("a"), spec("a")], {}),
+        ([spec("a", Restart.TRANSIENT, significant=True)], {}),
+        (
+            [spec("a", Restart.TRANSIENT, significant=True)],
+            {"strategy": Strategy.ONE_FOR_ALL, "auto_shutdown": AutoShutdown.NEVER},
+        ),
+    ],
+)
+def test_what_does_not_fit_changes_nothing(specs: list[ChildSpec], flags: dict[str, Any]) -> None:
+    world = World("ab").begun()
+    with pytest.raises(SpecError):
+        change(world, specs, **flags)
+    assert world.machine.flags.strategy is Strategy.ONE_FOR_ONE
+    assert world.machine.spec("a").restart is Restart.PERMANENT
+    assert list(world.states) == ["a", "b"]
+
+
+def test_auto_shutdown_can_be_changed_under_significant_children() -> None:
+    world = World([spec("s", Restart.TRANSIENT, significant=True)], auto_shutdown=AutoShutdown.ANY_SIGNIFICANT).begun()
+    change(world, auto_shutdown=AutoShutdown.NEVER)
+    world.end("s", Returned())
+    assert world.outcome is None
+    call = world.call(m.RestartChild, "s")
+    world.up("s")
+    assert world.replies[call] == "value of s"
+    change(world, auto_shutdown=AutoShutdown.ALL_SIGNIFICANT)
+    world.end("s", Returned())
+    assert isinstance(world.outcome, Shutdown)
+
+
+def test_nothing_can_be_changed_at_the_end() -> None:
+    world = World("a").begun()
+    world.feed(m.ShutDown())
+    with pytest.raises(SupervisorEndedError):
+        change(world, [spec("b")])
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_child_that_becomes_temporary_while_it_is_restarted_is_forgotten(waits: bool) -> None:
+    world = World("ab", backoff=Backoff(2, jitter=0) if waits else None).begun()
+    world.end("a")
+    change(world, [spec("a", Restart.TEMPORARY)])
+    if waits:
+        world.wait(2)
+    else:
+        world.end("a")
+    assert world.states == {"b": "running"}
+
+
+def test_an_added_child_is_started_with_its_group() -> None:
+    world = World("ab", strategy=Strategy.ONE_FOR_ALL).begun()
+    change(world, [spec("n")])
+    world.end("a")
+    world.gone("b")
+    world.up("n", "a", "b")
+    assert world.take() == ["cancel b", "start n", "start a", "start b"]
+
+
+# --- Scale -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_when_all_fail_at_once_the_work_grows_with_their_number(
+    strategy: Strategy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted in looks at what waits, not in seconds: those would tell of the machine that the test runs on."""
+
+    def looks(number: int) -> int:
+        world = World([spec(str(n)) for n in range(number)], strategy=strategy).begun()
+        count = 0
+        blocker = world.machine._blocker
+
+        def counted(item: Any) -> Any:
+            nonlocal count
+            count += 1
+            return blocker(item)
+
+        monkeypatch.setattr(world.machine, "_blocker", counted)
+        order = sorted(world.tasks)
+        random.Random(number).shuffle(order)
+        for child in order:
+            world.end(child)
+        while at_work := [child for child, task in world.tasks.items() if task.cancelled or not task.ready]:
+            for child in at_work:
+                world.gone(child) if world.tasks[child].cancelled else world.up(child)
+        assert set(world.states.values()) == {"running"}
+        return count
+
+    assert looks(400) <= 10 * looks(100)
+
+
 # --- Everything at once ------------------------------------------------------------------------------------------
 
 SPECS = st.lists(
     st.builds(
-        lambda restart, shutdown, timeout: (restart, shutdown, timeout),
+        lambda restart, shutdown, timeout, liveness: (restart, shutdown, timeout, liveness),
         st.sampled_from(Restart),
         st.sampled_from([0.7, 3.1, INFINITY, BRUTAL_KILL]),
         st.sampled_from([None, 2.3]),
+        st.sampled_from([None, None, 1.7]),
     ),
     max_size=4,
 )
@@ -1121,6 +1282,8 @@ STEPS = st.lists(
         st.tuples(st.just("child"), st.integers(0, 9), st.sampled_from(["up", "up", "up", "end"])),
         st.tuples(st.just("reason"), st.integers(0, 9), st.sampled_from([*NORMAL, CRASH, CRASH, IGNORE])),
         st.tuples(st.just("wait"), st.just(0), st.sampled_from([0.1, 1.0, 7.0])),
+        st.tuples(st.just("progress"), st.integers(0, 9), st.none()),
+        st.tuples(st.just("change"), st.integers(0, 4), st.tuples(st.sampled_from(Restart), st.sampled_from(Strategy))),
         st.tuples(
             st.just("call"),
             st.integers(0, 4),
@@ -1135,14 +1298,17 @@ STEPS = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(specs=SPECS, flags=FLAGS, steps=STEPS)
 def test_invariants_hold_whatever_happens(
-    specs: list[tuple[Any, Any, Any]], flags: dict[str, Any], steps: list[tuple[str, int, Any]]
+    specs: list[tuple[Any, ...]], flags: dict[str, Any], steps: list[tuple[str, int, Any]]
 ) -> None:
     """No child lives twice, every call gets one answer, no more restarts than allowed, and an end with nothing left.
 
     The first, and that no task or timer outlives the supervisor, `World.feed` asserts at every action.
     """
     world = World(
-        [spec(str(n), restart, shutdown=shutdown, start_timeout=t) for n, (restart, shutdown, t) in enumerate(specs)],
+        [
+            spec(str(n), restart, shutdown=shutdown, start_timeout=timeout, liveness=liveness)
+            for n, (restart, shutdown, timeout, liveness) in enumerate(specs)
+        ],
         **flags,
     ).begin()
     for kind, number, what in steps:
@@ -1161,6 +1327,12 @@ def test_invariants_hold_whatever_happens(
                 world.end(child, Returned() if what is IGNORE and world.tasks[child].ready else what)
             case "wait":
                 world.wait(what)
+            case "progress" if live:
+                world.progress(live[number % len(live)])
+            case "change" if world.machine.phase is not Phase.ENDING:
+                restart, strategy = what
+                named = [spec(str(number), restart, liveness=1.3, shutdown=0.9), spec(str((number + 1) % 5), restart)]
+                world.machine.change(named, attrs.evolve(world.machine.flags, strategy=strategy))
             case "call":
                 world.call(what, spec(str(number)) if what is m.StartChild else str(number))
             case _:
@@ -1182,7 +1354,7 @@ def test_invariants_hold_whatever_happens(
     assert set(world.replies) == set(range(1, world.calls + 1)), "a call hangs"
 
     if world.outcome is None:
-        ending = world.machine.phase is machine.Phase.ENDING
+        ending = world.machine.phase is Phase.ENDING
         world.feed(m.ShutDown())
         world.take()
         live = [one for one in world.states if one in world.tasks]

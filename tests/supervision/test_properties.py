@@ -47,6 +47,7 @@ class Behaviour:
     stop_time: float
     restart: Restart
     shutdown: Any
+    liveness: float | None
 
     def spec(self, child_id: str, alive: dict[str, int]) -> ChildSpec:
         born = 0
@@ -75,11 +76,13 @@ class Behaviour:
                 alive[child_id] -= 1
             return None
 
-        return ChildSpec(child_id, body, restart=self.restart, shutdown=self.shutdown, start_timeout=5)
+        return ChildSpec(
+            child_id, body, restart=self.restart, shutdown=self.shutdown, start_timeout=5, liveness=self.liveness
+        )
 
 
 TIME = st.floats(0, 4)
-CALLS = ["start", "terminate", "restart_child", "restart", "delete"]
+CALLS = ["start", "terminate", "restart_child", "restart", "delete", "change"]
 BEHAVIOURS = st.builds(
     Behaviour,
     lives=st.lists(
@@ -90,6 +93,7 @@ BEHAVIOURS = st.builds(
     stop_time=TIME,
     restart=st.sampled_from(Restart),
     shutdown=st.sampled_from([BRUTAL_KILL, 1, INFINITY]),
+    liveness=st.sampled_from([None, None, 2.5]),
 )
 
 
@@ -101,9 +105,7 @@ BEHAVIOURS = st.builds(
     strategy=st.sampled_from(Strategy),
     backoff=st.none() | st.just(Backoff(0.3, 2, 2, 0.5, 3)),
     calls=st.lists(
-        st.tuples(
-            TIME, st.integers(0, 4), st.sampled_from(["start", "terminate", "restart_child", "restart", "delete"])
-        ),
+        st.tuples(TIME, st.integers(0, 4), st.sampled_from(CALLS)),
         max_size=8,
     ),
     cancel_at=st.floats(0, 30),
@@ -135,6 +137,8 @@ def test_whatever_happens_it_ends_in_time_and_leaves_nothing(
                     await supervisor.restart_child(child_id)
                 case "restart":
                     await supervisor.restart(child_id)
+                case "change":
+                    supervisor.change([behaviours[number % len(behaviours)].spec(child_id, alive)])
                 case _:
                     await supervisor.delete_child(child_id)
         except SupervisionError:

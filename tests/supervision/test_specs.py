@@ -30,7 +30,7 @@ async def body(*, task_status: trio.TaskStatus[Any]) -> None:
 def test_the_defaults_of_a_child_are_those_of_otp() -> None:
     spec = ChildSpec("a", body)
     assert (spec.restart, spec.type, spec.shutdown) == (Restart.PERMANENT, ChildType.WORKER, 5.0)
-    assert (spec.significant, spec.start_timeout, spec.kill) == (False, None, None)
+    assert (spec.significant, spec.start_timeout, spec.liveness, spec.kill) == (False, None, None, None)
     assert ChildSpec("a", body, type=ChildType.SUPERVISOR).shutdown == INFINITY
 
 
@@ -76,6 +76,9 @@ def test_valid_shutdown_times(shutdown: Any) -> None:
         ({"significant": True}, "significant", "cannot be True for a permanent child"),
         ({"start_timeout": 0}, "start_timeout", "must be a finite number greater than 0, not 0"),
         ({"start_timeout": INFINITY}, "start_timeout", "not inf"),
+        ({"liveness": 0}, "liveness", "must be a finite number greater than 0, not 0"),
+        ({"liveness": True}, "liveness", "not True"),
+        ({"liveness": 1, "type": "supervisor"}, "liveness", "is for workers"),
         ({"kill": 9}, "kill", "must be a function or None, not 9"),
     ],
 )

@@ -711,3 +711,52 @@ async def test_a_supervisor_that_is_done_as_soon_as_it_is_ready() -> None:
     specs = [ChildSpec("job", body_of(), restart=Restart.TEMPORARY, significant=True)]
     async with open_supervisor(specs, SupervisorFlags(auto_shutdown=AutoShutdown.ANY_SIGNIFICANT)) as supervisor:
         assert await supervisor.wait() == Shutdown("significant child 'job' returned")
+
+
+# --- What is no spec ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("specs", "flags"), [(["junk"], SupervisorFlags()), ("junk", SupervisorFlags()), (7, SupervisorFlags()), ([], "x")]
+)
+async def test_junk_is_refused_by_name(specs: Any, flags: Any, recorder: Recorder) -> None:
+    with pytest.raises(SpecError, match="must be a "):
+        await run_supervisor(specs, flags)
+    async with open_supervisor([recorder.child("a")]) as supervisor:
+        with pytest.raises(SpecError, match="must be a "):
+            supervisor.change(specs, flags)
+        assert supervisor.flags == SupervisorFlags()
+        with pytest.raises(SpecError, match="must be a ChildSpec, not 'junk'"):
+            await supervisor.start_child("junk")  # pyright: ignore[reportArgumentType]
+        assert [info.id for info in supervisor.which_children()] == ["a"]
+
+
+# --- Change ------------------------------------------------------------------------------------------------------
+
+
+async def test_specs_and_flags_are_changed_while_it_runs(recorder: Recorder) -> None:
+    async with open_supervisor([recorder.child("a"), recorder.child("b")]) as supervisor:
+        change = supervisor.change([recorder.child("a"), recorder.child("c")], SupervisorFlags(Strategy.ONE_FOR_ALL))
+        assert (change.changed, change.added, change.kept) == (("a",), ("c",), ("b",))
+        assert supervisor.flags.strategy is Strategy.ONE_FOR_ALL
+        assert recorder.take() == ["start a", "start b"]
+        assert await supervisor.restart_child("c") == "C"
+        await recorder.crash("a")
+        assert recorder.take()[-3:] == ["start a", "start c", "start b"]
+    with pytest.raises(SupervisorEndedError):
+        supervisor.change()
+
+
+async def test_change_from_a_callback(recorder: Recorder) -> None:
+    """It is done at once also from within the supervisor, in the middle of what that is doing."""
+    changes: list[object] = []
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, ChildExited) and not changes:
+            changes.append(supervisor.change([recorder.child("a", restart=Restart.TEMPORARY)]))
+
+    async with open_supervisor([recorder.child("a")], on_event=on_event) as supervisor:
+        await recorder.crash("a")
+        assert recorder.take() == ["start a", "end a", "start a"]
+        await recorder.crash("a")
+        assert supervisor.which_children() == []

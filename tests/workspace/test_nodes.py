@@ -10,7 +10,7 @@ import trio
 from reflow_supervisor.config import parse_config
 from reflow_supervisor.supervision import ChildSpec, Strategy, Supervisor, open_supervisor, run_supervisor
 from reflow_supervisor.workspace.nodes import find_supervisor, network_spec
-from reflow_supervisor.workspace.status import tree_of
+from reflow_supervisor.workspace.status import shown
 
 CONFIG = """
 supervision:
@@ -53,7 +53,7 @@ async def test_groups_start_first_and_inherit_what_they_do_not_say() -> None:
         assert flags_of(root, "d") == ("network", Strategy.ONE_FOR_ONE, 7, 9, 0.1)
         assert find_supervisor(root, "zzz") is None
 
-        tree = tree_of(root, trio.current_time())
+        tree = shown(root.tree())
         (network_node,) = tree.children
         assert [c.id for c in network_node.children] == ["ingest", "d"]
         assert [c.id for c in network_node.children[0].children] == ["inner", "b", "a"]
