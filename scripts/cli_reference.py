@@ -46,6 +46,14 @@ EXAMPLES = {
             "run --headless --feed orders=sample.jsonl --collect totals=totals.jsonl --collect rejected=rejected.jsonl",
         ),
     ],
+    "attach": [("the screen of a run that has none", "attach")],
+    "status": [("what every actor is doing", "status"), ("all there is to know, for programs", "status --json")],
+    "tree": [("who supervises whom", "tree")],
+    "restart": [("", "restart window")],
+    "pause": [("", "pause window")],
+    "resume": [("", "resume window")],
+    "start": [("", "start window")],
+    "stop": [("one actor", "stop window"), ("the workspace, drained", "stop"), ("the workspace, at once", "stop --now")],
     "version": [("", "version --json")],
 }
 

@@ -31,6 +31,7 @@ for command in (
     look.check,
     look.actors,
     run,
+    operate.attach,
     operate.status,
     operate.tree,
     operate.restart,

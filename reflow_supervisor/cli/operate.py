@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +16,7 @@ from reflow_supervisor.control.protocol import TreeNode
 from reflow_supervisor.errors import EnvironmentError_, UserError
 from reflow_supervisor.workspace import control_path
 
+from . import screen
 from .shared import config_option, json_option, load, print_json
 
 T = TypeVar("T")
@@ -111,6 +113,22 @@ def status(config_path: Path | None, as_json: bool) -> None:
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("".join(c if c.isprintable() else "?" for c in line).rstrip())
+
+
+@click.command()
+@config_option
+def attach(config_path: Path | None) -> None:
+    """Show the screen of the running workspace. Leaving it (q) leaves the workspace as it is."""
+    path = control_path(load(config_path))
+    if not screen.possible():
+        raise UserError("attach needs a terminal", hint="`reflow-supervise status` needs none")
+
+    async def main() -> int:
+        codes: list[int] = []
+        await screen.show(path, codes.append, quit_stops=False)
+        return codes[0]
+
+    sys.exit(trio.run(main))
 
 
 def _command(name: str, text: str) -> click.Command:

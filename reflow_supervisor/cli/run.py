@@ -8,7 +8,7 @@ import sys
 from collections.abc import Generator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 import trio
@@ -98,16 +98,31 @@ def run(
             )
             try:
                 outcome = trio.run(_shown, this, control_path(prepared.config), sink, headless)
+                if form == "json":
+                    logs.report("info", "", "the run is over", _as_fields(outcome))
             finally:
                 sink.finish(LOG_PATIENCE)
     finally:
         for end in (*sources, *sinks):
             end.close()
-    collected = ", ".join(f"{n} from {port}" for port, n in outcome.collected.items()) or "nothing collected"
-    click.echo(
-        f"{outcome.fed} fed, {collected}; {outcome.restarts} restarts, {outcome.dead_letters} dead letters", err=True
-    )
+    if form == "text" or not headless:
+        click.echo(_summary(outcome), err=True)
     sys.exit(outcome.code)
+
+
+def _summary(outcome: Outcome) -> str:
+    collected = ", ".join(f"{n} from {port}" for port, n in outcome.collected.items()) or "nothing collected"
+    return f"{outcome.fed} fed, {collected}; {outcome.restarts} restarts, {outcome.dead_letters} dead letters"
+
+
+def _as_fields(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "code": int(outcome.code),
+        "fed": outcome.fed,
+        "collected": dict(outcome.collected),
+        "restarts": outcome.restarts,
+        "dead_letters": outcome.dead_letters,
+    }
 
 
 def _needs_the_terminal(prepared: Prepared, feeds: Sequence[Feed], collects: Sequence[Collect]) -> None:

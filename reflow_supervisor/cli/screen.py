@@ -7,7 +7,6 @@ supervisor goes on, and the terminal is put back.
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import termios
 from collections.abc import Callable
@@ -27,14 +26,15 @@ def possible() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-async def show(socket: Path, on_end: Callable[[int], None]) -> None:
+async def show(socket: Path, on_end: Callable[[int], None], *, quit_stops: bool = True) -> None:
     """Shows the workspace that serves its control endpoint at `socket`, until the user leaves or it is cancelled.
 
     Args:
         on_end: called with its exit code where it ended by itself.
+        quit_stops: leaving drains the workspace.
     """
     before = termios.tcgetattr(sys.stdin)
-    command = [sys.executable, "-m", "reflow_tui", str(socket), "--quit-stops"]
+    command = [sys.executable, "-m", "reflow_tui", str(socket), *(["--quit-stops"] if quit_stops else [])]
     # In this process group, so that the terminal takes it for part of the foreground job.
     process: trio.Process = await trio.lowlevel.open_process(command)
     try:
@@ -52,9 +52,3 @@ async def show(socket: Path, on_end: Callable[[int], None]) -> None:
             sys.stderr.write(_LEAVE)
             sys.stderr.flush()
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
-
-
-def installed() -> bool:
-    """Whether the terminal UI can be imported: asked of a process, since this one never imports Textual."""
-    check = [sys.executable, "-c", "import reflow_tui.app"]
-    return subprocess.run(check, check=False, capture_output=True, timeout=30).returncode == 0

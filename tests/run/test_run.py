@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -54,6 +55,17 @@ def test_a_row_that_always_fails_becomes_a_dead_letter_and_the_others_pass(ws: W
     assert "dead letter after 3 attempts: no sevens" in done.stderr
     assert "0 restarts, 1 dead letters" in done.stderr
     assert "reflow_supervisor/" not in done.stderr
+
+
+def test_the_log_as_json_is_json_to_its_last_line(ws: Workspace) -> None:
+    ws.actor('print("a\\x1b[31m\\nb")\nif v == 1:\n    raise RuntimeError("no")\nreturn {"o": v}')
+    ws.feed([0, 1])
+    done = ws.run("--log-format", "json", *FEED_ONE, *COLLECT_ONE)
+    assert done.code == 1
+    records = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {"level": "info", "message": "a\\x1b[31m", "actor": "a"}.items() <= records[0].items()
+    assert [r["fields"]["event"] for r in records if r["message"].startswith("dead letter")] == ["dead-letter"]
+    assert records[-1]["fields"] == {"code": 1, "fed": 2, "collected": {"o": 1}, "restarts": 0, "dead_letters": 1}
 
 
 def test_a_script_with_a_syntax_error_keeps_the_network_from_starting(ws: Workspace) -> None:

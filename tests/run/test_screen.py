@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,23 @@ def test_the_run_goes_on_when_the_screen_dies_and_a_signal_drains_it(ws: Workspa
     assert_restored(terminal, 130)
     assert "the screen ended with code -9; going on without it" in (ws.path / ".reflow" / "run.log").read_text()
     assert ws.rows() == [0, 1, 2]
+
+
+def test_a_second_screen_attaches_and_leaves_without_stopping(ws: Workspace, terminal: Terminal) -> None:
+    ws.actor('return {"o": v}')
+    ws.feed(range(3))
+    line = [sys.executable, "-m", "reflow_supervisor", "run", "--headless", "--keep-running", "--feed", "v=in.jsonl"]
+    with subprocess.Popen(line, cwd=ws.path, stderr=subprocess.DEVNULL) as run:
+        try:
+            attach = shlex.join([sys.executable, "-m", "reflow_supervisor", "attach"])
+            terminal.run(f"cd {ws.path} && {attach}; echo exit=$?")
+            terminal.wait_for("● live", "in 3", "running")
+            terminal.type("q")
+            assert_restored(terminal, 0)
+            assert run.poll() is None
+        finally:
+            run.terminate()
+            assert run.wait(20) == 130
 
 
 def test_the_screen_and_a_feed_cannot_share_the_terminal(ws: Workspace, terminal: Terminal) -> None:
