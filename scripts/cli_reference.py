@@ -53,7 +53,11 @@ EXAMPLES = {
     "pause": [("", "pause window")],
     "resume": [("", "resume window")],
     "start": [("", "start window")],
-    "stop": [("one actor", "stop window"), ("the workspace, drained", "stop"), ("the workspace, at once", "stop --now")],
+    "stop": [
+        ("one actor", "stop window"),
+        ("the workspace, drained", "stop"),
+        ("the workspace, at once", "stop --now"),
+    ],
     "version": [("", "version --json")],
 }
 
