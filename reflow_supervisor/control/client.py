@@ -16,11 +16,12 @@ import attrs
 import msgspec
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
+from wsproto.utilities import LocalProtocolError
 
 from reflow_supervisor.control import endpoint, protocol
-from reflow_supervisor.control._stream import WatchedStream
 from reflow_supervisor.control.endpoint import Disconnected
 from reflow_supervisor.control.protocol import ControlError, DeadLetters, Incoming, Snapshot, Version
+from reflow_supervisor.rpc.stream import WatchedStream
 
 __all__ = ["Client", "ControlError", "Disconnected", "open_client"]
 
@@ -59,8 +60,11 @@ async def open_client(path: Path, *, timeout: float = 5.0) -> AsyncGenerator[Cli
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         # The nursery is nobody's business but ours: callers get their own exception back, and not a group of
-        # it.
-        match group.exceptions:
+        # it. A ping that meets our own close makes the WebSocket layer raise; the connection is over then anyway.
+        rest = group.split(LocalProtocolError)[1]
+        match rest.exceptions if rest is not None else ():
+            case ():
+                pass
             case (error,) if error is raised or isinstance(error, Disconnected):
                 raised = error
             case (ConnectionRejected(status_code=status),):

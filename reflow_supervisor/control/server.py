@@ -19,7 +19,6 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 
 from reflow_supervisor import __version__
 from reflow_supervisor.control import endpoint, protocol
-from reflow_supervisor.control._stream import WatchedStream
 from reflow_supervisor.control.protocol import (
     ActorParams,
     ControlError,
@@ -35,6 +34,7 @@ from reflow_supervisor.control.protocol import (
     decode_params,
 )
 from reflow_supervisor.errors import UserError
+from reflow_supervisor.rpc.stream import WatchedStream
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -10,6 +10,7 @@ import contextlib
 import secrets
 from typing import Any
 
+import structlog
 import trio
 import trio_websocket
 from reflow.wire.limits import PROTOCOL_VERSION, RESOURCE, SUBPROTOCOL, WireLimits
@@ -18,6 +19,9 @@ from reflow.wire.session import Event, ProtocolViolationError, RequestReceived, 
 from trio_websocket import ConnectionClosed
 
 from .link import Link
+from .stream import WatchedStream
+
+log = structlog.stdlib.get_logger(__name__)
 
 HANDSHAKE_TIMEOUT = 5.0
 """Seconds that one connection may take to show its token and to say hello."""
@@ -54,17 +58,14 @@ class LinkHub:
             except (LinkRefusedError, ProtocolViolationError, ConnectionClosed, trio.TooSlowError, OSError):
                 await trio.aclose_forcefully(stream)
                 continue
-            except trio_websocket.HandshakeError:
-                await trio.aclose_forcefully(stream)
-                continue
             await listener.aclose()
             await self._nursery.start(link.run)
             return link
 
     async def _handshake(self, stream: trio.SocketStream, token: str) -> Link:
-        request = await trio_websocket.wrap_server_stream(
-            self._nursery, stream, message_queue_size=4, max_message_size=self._limits.max_frame
-        )
+        # Room for the longest frame and for as much again of what is no frame: fragments without length, pings.
+        watched = WatchedStream(stream, allowance=2 * self._limits.max_frame)
+        request: trio_websocket.WebSocketRequest = await self._nursery.start(self._read_socket, watched)
         headers = {bytes(k).lower(): bytes(v) for k, v in request.headers}
         shown = headers.get(b"authorization", b"")
         if request.path != RESOURCE or SUBPROTOCOL not in request.proposed_subprotocols:
@@ -76,7 +77,37 @@ class LinkHub:
         ws = await request.accept(subprotocol=SUBPROTOCOL)
         session = Session(self._limits)
         hello = await self._hello(ws, session)
-        return Link(ws, session, hello, ping_interval=self._ping_interval)
+        return Link(ws, session, hello, watched.renew, ping_interval=self._ping_interval)
+
+    async def _read_socket(
+        self,
+        stream: WatchedStream,
+        task_status: trio.TaskStatus[trio_websocket.WebSocketRequest] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Takes frames from one connection for as long as it lasts. Whatever the peer makes the WebSocket layer
+        raise (it raises for a ping that meets our close, for one) ends that connection and nothing else: the
+        link sees it as lost."""
+        request = None
+
+        async def notice_the_end(readers: trio.Nursery) -> None:
+            await stream.ended.wait()
+            readers.cancel_scope.cancel()
+
+        try:
+            async with trio.open_nursery() as readers:
+                async with trio.open_nursery() as watch:
+                    watch.start_soon(notice_the_end, readers)
+                    request = await trio_websocket.wrap_server_stream(
+                        readers, stream, message_queue_size=4, max_message_size=self._limits.max_frame
+                    )
+                    watch.cancel_scope.cancel()
+                task_status.started(request)
+        except* Exception as group:
+            log.debug("a link's connection failed", exc_info=group)
+        finally:
+            await trio.aclose_forcefully(stream)
+        if request is None:
+            raise LinkRefusedError("no WebSocket handshake")
 
     async def _hello(self, ws: trio_websocket.WebSocketConnection, session: Session) -> Hello:
         events: list[Event] = session.receive(await ws.get_message())

@@ -85,6 +85,7 @@ class Link:
     """A link after its handshake. `run` must be running for anything to move.
 
     Args:
+        on_frame: called for each frame that came in.
         ping_interval: seconds between pings; None sends none.
         ping_timeout: seconds without an answer after which the agent counts as hung.
     """
@@ -94,6 +95,7 @@ class Link:
         ws: trio_websocket.WebSocketConnection,
         session: Session,
         hello: Hello,
+        on_frame: Callable[[], None] = lambda: None,
         *,
         ping_interval: float | None = 30,
         ping_timeout: float = 10,
@@ -103,6 +105,7 @@ class Link:
         self.end: LinkEnd | None = None
         self._ws = ws
         self._session = session
+        self._on_frame = on_frame
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._handler: LinkHandler | None = None
@@ -230,7 +233,9 @@ class Link:
         receive = self._session.receive
         try:
             while True:
-                for event in receive(await self._ws.get_message()):
+                frame = await self._ws.get_message()
+                self._on_frame()
+                for event in receive(frame):
                     if isinstance(event, Outcome):
                         callback = self._callbacks.pop(event.id, None)
                         if callback is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from trio_websocket import WebSocketConnection, wrap_server_stream
 
 from reflow_supervisor.control import endpoint, protocol
@@ -171,3 +173,24 @@ async def test_cancelling_while_connected(tmp_path: Path) -> None:
                 async for _ in client.subscribe(0.5):
                     pytest.fail("nothing was published")
         assert scope.cancelled_caught
+
+
+async def test_a_ping_that_meets_the_close_does_no_harm(tmp_path: Path) -> None:
+    """The peer's ping is on its way when we say goodbye: it can no longer be answered."""
+    server: trio.SocketStream | None = None
+
+    async def handler(stream: trio.SocketStream) -> None:
+        nonlocal server
+        server = stream
+        async with trio.open_nursery() as nursery:
+            request = await wrap_server_stream(nursery, stream)
+            await request.accept(subprotocol=protocol.SUBPROTOCOL)
+
+    async with served_by(tmp_path / "c", handler) as path:
+        async with open_client(path):
+            await trio.testing.wait_all_tasks_blocked()
+            assert server is not None
+            # Without a checkpoint: the client reads it only after it has begun to close.
+            assert os.write(server.socket.fileno(), b"\x89\x00") == 2
+        async with open_client(path):  # and nothing else was hurt
+            pass

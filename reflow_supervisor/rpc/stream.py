@@ -1,6 +1,6 @@
 """A byte stream that tells when it ends and bounds what comes in unasked.
 
-trio-websocket leaves two things open that a server for strangers needs: whoever waits for the opening
+trio-websocket leaves two things open that an endpoint for strangers needs: whoever waits for the opening
 handshake is not told that the peer has gone, and fragments of no length, pings and the like cost memory or
 time without end although no message ever becomes too big.
 """
