@@ -8,6 +8,7 @@
  */
 
 const { Link } = require('./lib/link');
+const { complaintAboutLoad, complaintAboutStop, isFetched, isNames } = require('./lib/params');
 const { Code, ProtocolViolation, Session, isId, isMap } = require('./lib/session');
 
 const EXIT = Object.freeze({ DONE: 0, CRASHED: 1, USAGE: 2, LINK_LOST: 70, VIOLATION: 71, REFUSED: 72 });
@@ -27,6 +28,7 @@ class Agent {
   /** @type {import('./lib/session').Id | null} */
   #helloId = null;
   #hasLoaded = false;
+  #isStopping = false;
   #isEnding = false;
   /** @type {Map<import('./lib/session').Id, any>} outcomes that a script waits for; null while there is none */
   #awaited = new Map();
@@ -158,10 +160,13 @@ class Agent {
 
   /** @param {import('./lib/session').Id} id @param {Record<string, any>} params */
   #load(id, params) {
-    const complaint = this.#hasLoaded ? 'this agent has been given a script already' : complaintAboutLoad(params);
+    if (this.#hasLoaded) {
+      this.#link.write(this.#session.fail(id, Code.INVALID_REQUEST, 'this agent has been given a script already'));
+      return;
+    }
+    const complaint = complaintAboutLoad(params);
     if (complaint !== null) {
-      const code = this.#hasLoaded ? Code.INVALID_REQUEST : Code.INVALID_PARAMS;
-      this.#link.write(this.#session.fail(id, code, complaint));
+      this.#link.write(this.#session.fail(id, Code.INVALID_PARAMS, complaint));
       return;
     }
     this.#hasLoaded = true;
@@ -175,7 +180,7 @@ class Agent {
         file: params.file,
         workspace: this.#workspace,
         name: params.export ?? '',
-        component: String(params.component ?? ''),
+        component: params.component,
         config,
         timeout: params.deadline_ms ?? null,
       });
@@ -189,12 +194,12 @@ class Agent {
       workspace: this.#workspace,
       surroundings: {
         table: new StateTable({
-          fetch: (keys) => this.#ask('state.fetch', { keys }),
-          fetchKeys: (pattern) => this.#ask('state.keys', { pattern }),
+          fetch: (keys) => this.#ask('state.fetch', { keys }, isFetched),
+          fetchKeys: (pattern) => this.#ask('state.keys', { pattern }, isNames),
           ttl: params.state?.ttl_ms ?? null,
         }),
         config,
-        actorId: String(params.node ?? ''),
+        actorId: params.node,
         writeLog: (level, message, fields) => this.#log(level, message, fields),
         wallClock: Date.now,
       },
@@ -213,8 +218,17 @@ class Agent {
 
   /** @param {import('./lib/session').Id} id @param {Record<string, any>} params */
   #stop(id, params) {
-    const grace = typeof params.grace_ms === 'number' ? params.grace_ms : DEFAULT_GRACE_MS;
-    this.#runner.stop(grace, () => {
+    if (this.#isStopping) {
+      this.#link.write(this.#session.fail(id, Code.INVALID_REQUEST, 'a stop is under way'));
+      return;
+    }
+    const complaint = complaintAboutStop(params);
+    if (complaint !== null) {
+      this.#link.write(this.#session.fail(id, Code.INVALID_PARAMS, complaint));
+      return;
+    }
+    this.#isStopping = true;
+    this.#runner.stop(params.grace_ms ?? DEFAULT_GRACE_MS, () => {
       this.#link.write(this.#session.respond(id, {}));
       this.#link.drain(DRAIN_TIMEOUT_MS);
       this.#end(EXIT.DONE, CLOSE.DONE, '');
@@ -227,9 +241,10 @@ class Agent {
    * Asks the supervisor and waits for the answer without yielding: a script's state is synchronous.
    * @param {string} method
    * @param {Record<string, any>} params
+   * @param {(result: any) => boolean} isRight whether a result has the method's shape
    * @returns {any}
    */
-  #ask(method, params) {
+  #ask(method, params, isRight) {
     const { id, bytes } = this.#session.request(method, params);
     this.#link.write(bytes);
     this.#awaited.set(id, null);
@@ -240,6 +255,7 @@ class Agent {
       }
       const { result, error } = this.#awaited.get(id);
       if (error) throw new Error(`the state is not available: ${error.message}`);
+      if (!isRight(result)) this.#violated(`the result of ${method} has another shape`);
       return result;
     } finally {
       this.#awaited.delete(id);
@@ -249,11 +265,13 @@ class Agent {
   /** @param {string} level @param {any} message @param {any} [fields] */
   #log(level, message, fields) {
     const { clip } = require('./lib/failure');
-    const text = clip(typeof message === 'string' ? message : String(message), this.#session.limits.max_message / 2);
-    const params = { level, message: text };
+    const longest = this.#session.limits.max_message / 4;
+    const params = { level, message: clip(typeof message === 'string' ? message : String(message), longest) };
+    const about = isMap(fields) || fields === undefined ? fields : { value: fields };
     let bytes;
     try {
-      bytes = this.#session.notify('log', fields === undefined ? params : { ...params, fields });
+      bytes = this.#session.notify('log', about === undefined ? params : { ...params, fields: about });
+      if (bytes.length > 2 * longest) throw new RangeError(`the record has ${bytes.length} bytes; ${2 * longest} is the most`);
     } catch (error) {
       // A record of something that went wrong must not be what goes wrong.
       bytes = this.#session.notify('log', { ...params, fields: { unsendable: error.message } });
@@ -303,18 +321,6 @@ class Agent {
     this.#link.close(closeCode, reason, CLOSE_TIMEOUT_MS);
     process.exit(exitCode);
   }
-}
-
-/** @param {Record<string, any>} params @returns {string | null} */
-function complaintAboutLoad(params) {
-  const isNames = (/** @type {any} */ value) => Array.isArray(value) && value.every((name) => typeof name === 'string');
-  if (typeof params.source !== 'string') return 'source is a text';
-  if (typeof params.file !== 'string' || params.file === '') return 'file is a path';
-  if (!['string', 'undefined'].includes(typeof params.export)) return 'export is a name';
-  if (!isMap(params.config ?? {})) return 'config is a map';
-  if (!isMap(params.state ?? {})) return 'state is a map';
-  if (!isNames(params.outports ?? [])) return 'outports is a list of names, or nil';
-  return null;
 }
 
 function main() {

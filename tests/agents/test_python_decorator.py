@@ -31,7 +31,7 @@ def test_bare() -> None:
     @actor
     def plain(context: Any) -> None: ...
 
-    assert metadata(plain) == {"name": "plain", "description": ""}
+    assert metadata(plain) == {"description": ""}
 
 
 @pytest.mark.parametrize(

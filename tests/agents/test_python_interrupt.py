@@ -41,7 +41,7 @@ def within_the_agent(function: Callable[[], Any]) -> Any:
     return scope["operation"]()
 
 
-@pytest.mark.parametrize("busy", [spin, lambda: time.sleep(5), lambda: sorted(iter(lambda: time.sleep(0.001), 1))])
+@pytest.mark.parametrize("busy", [spin, lambda: time.sleep(5), lambda: list(iter(lambda: time.sleep(0.001), 1))])
 def test_a_busy_script_is_interrupted_where_it_is(interrupter: Interrupter, busy: Callable[[], None]) -> None:
     interrupter.begin(1, 0.01)
     with pytest.raises(Interrupted):
@@ -81,6 +81,26 @@ def test_a_cancel_of_something_else_is_ignored(interrupter: Interrupter) -> None
     interrupter.begin(3, None)
     assert call(lambda: 5) == 5
     assert interrupter.end() is None
+
+
+def test_each_of_several_cancels_counts(interrupter: Interrupter) -> None:
+    interrupter.begin(1, None)
+    for id_ in (1, 2):
+        interrupter.cancel(id_)
+    with pytest.raises(Interrupted):
+        call(spin)
+    assert interrupter.end() is Reason.CANCELLED
+    assert interrupter.take_cancelled(2)
+    assert not interrupter.take_cancelled(2)
+    assert not interrupter.take_cancelled(1)
+
+
+def test_a_cancel_that_came_just_before_the_beginning_counts(interrupter: Interrupter) -> None:
+    interrupter.cancel(1)
+    interrupter.begin(1, 60)
+    with pytest.raises(Interrupted):
+        call(spin)
+    assert interrupter.end() is Reason.CANCELLED
 
 
 def test_what_the_agent_does_for_the_script_is_finished_first(interrupter: Interrupter) -> None:

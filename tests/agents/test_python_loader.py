@@ -191,5 +191,5 @@ def test_what_the_script_declares() -> None:
     kept = find_actor(
         module_of("class K:\n  inports = ['i']\n  outports = ('o',)\n  async def run(self, c): ..."), "K", "C"
     )
-    assert (kept.declared.name, kept.declared.inports, kept.declared.outports) == ("C", ["i"], ["o"])
+    assert (kept.declared.name, kept.declared.inports, kept.declared.outports) == ("K", ["i"], ["o"])
     assert kept.asynchronous

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -31,11 +31,11 @@ def test_a_plain_value_travels_unchanged(value: Any) -> None:
     ("made", "kind", "value"),
     [
         (Message.integer(5), "integer", 5),
-        (Message.integer(np.int64(5)), "integer", 5),
+        (Message.integer(cast("Any", np.int64(5))), "integer", 5),
         (Message.float(5), "float", 5.0),
-        (Message.float(np.float32(0.5)), "float", 0.5),
+        (Message.float(cast("Any", np.float32(0.5))), "float", 0.5),
         (Message.string("x"), "string", "x"),
-        (Message.boolean(np.bool_(True)), "boolean", True),
+        (Message.boolean(cast("Any", np.bool_(True))), "boolean", True),
         (Message.array((1, 2)), "array", (1, 2)),
         (Message.array(np.arange(3)), "array", [0, 1, 2]),
         (Message.array(np.eye(2)), "array", [[1.0, 0.0], [0.0, 1.0]]),

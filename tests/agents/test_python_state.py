@@ -12,6 +12,13 @@ from hypothesis import strategies as st
 from reflow import ActorState, Message
 
 
+def committed(state: ActorState) -> list[Any]:
+    operations = state.operations()
+    assert state.operations() == operations
+    state.commit()
+    return operations
+
+
 class Supervisor:
     """A store behind an ActorState, as the supervisor keeps it, with a clock that is set by hand."""
 
@@ -30,7 +37,7 @@ class Supervisor:
         return self.store.fetch(keys)
 
     def commit(self) -> list[list[Any]]:
-        operations = self.state.commit()
+        operations = committed(self.state)
         for operation in operations:
             self.store.apply(operation)
         return operations
@@ -59,8 +66,8 @@ def test_what_one_activation_did_to_a_key_is_one_operation(supervisor: Superviso
     state.increment("count", 10)
     state.set("gone", 1)
     state.delete("gone")
-    assert state.commit() == [["set", "a", "4", None], ["set", "count", "16", None], ["delete", "gone"]]
-    assert state.commit() == []
+    assert committed(state) == [["set", "a", "4", None], ["set", "count", "16", None], ["delete", "gone"]]
+    assert committed(state) == []
 
 
 def test_deleting_what_never_was_is_no_operation(supervisor: Supervisor) -> None:
@@ -69,7 +76,7 @@ def test_deleting_what_never_was_is_no_operation(supervisor: Supervisor) -> None
     assert not state.exists("fresh")
     state.set("fresh", 1)
     assert state.delete("fresh")
-    assert state.commit() == []
+    assert committed(state) == []
 
 
 def test_a_list_is_changed_by_what_changed(supervisor: Supervisor) -> None:
@@ -106,7 +113,7 @@ def test_a_json_array_becomes_a_list(supervisor: Supervisor) -> None:
 def test_extending_by_nothing_changes_nothing(supervisor: Supervisor) -> None:
     assert supervisor.state.extend("items", []) == 3
     assert supervisor.state.extend("none", []) == 0
-    assert supervisor.state.commit() == []
+    assert committed(supervisor.state) == []
 
 
 def test_rollback_restores_everything(supervisor: Supervisor) -> None:
@@ -123,7 +130,7 @@ def test_rollback_restores_everything(supervisor: Supervisor) -> None:
     state.rollback()
     assert {key: state.get(key) for key in before} == before
     assert state.ttl("items") == -1
-    assert state.commit() == []
+    assert committed(state) == []
     state.delete("items")
     state.push("items", "other")
     state.rollback()
@@ -162,7 +169,7 @@ def test_a_value_that_is_no_list_cannot_be_pushed_to(supervisor: Supervisor) -> 
     for call in (supervisor.state.push, supervisor.state.pop):
         with pytest.raises(TypeError, match="holds a int, not a list"):
             call("count", 1)
-    assert supervisor.state.commit() == []
+    assert committed(supervisor.state) == []
 
 
 def test_expiry_is_honoured_locally() -> None:
@@ -174,7 +181,7 @@ def test_expiry_is_honoured_locally() -> None:
     supervisor.now += 0.2
     assert (state.get("short", "gone"), state.keys("short")) == ("gone", [])
     assert state.push("short", 1) == 1  # exact, since the store may still have the old one
-    assert state.commit() == [["list", "short", ["1"], None]]
+    assert committed(state) == [["list", "short", ["1"], None]]
 
 
 def test_expire_and_writes() -> None:
@@ -185,12 +192,12 @@ def test_expire_and_writes() -> None:
     assert (state.ttl("a"), state.ttl("b")) == (60, 5)
     assert state.expire("a", 0.25)
     assert not state.expire("none", 1)
-    assert state.commit() == [["set", "a", "1", None], ["expire", "a", 250], ["set", "b", "1", 5000]]
+    assert committed(state) == [["set", "a", "1", None], ["expire", "a", 250], ["set", "b", "1", 5000]]
     assert state.increment("a") == 2  # a write sets the time to live anew
     assert state.ttl("a") == 60
     assert state.expire("b", None)
     assert state.ttl("b") == -1
-    assert state.commit() == [["set", "a", "2", None], ["expire", "b", None]]
+    assert committed(state) == [["set", "a", "2", None], ["expire", "b", None]]
     state.push("l", 1)
     state.commit()
     supervisor.now += 30
@@ -246,7 +253,7 @@ def test_bad_keys(key: str) -> None:
     for call in (lambda: state.get(key), lambda: state.set(key, 1), lambda: state.push(key, 1), lambda: state.ttl(key)):
         with pytest.raises(ValueError, match="state key"):
             call()
-    assert state.commit() == []
+    assert committed(state) == []
 
 
 def test_keys_are_text() -> None:
@@ -276,7 +283,7 @@ def test_values_that_are_no_json(value: Any, says: str) -> None:
     with pytest.raises((TypeError, ValueError)) as raised:
         state.set("k", value)
     assert str(raised.value).startswith(says)
-    assert state.commit() == []
+    assert committed(state) == []
 
 
 def test_a_value_that_holds_itself_is_refused() -> None:

@@ -133,9 +133,15 @@ def _same_float(expected: float, value: Any) -> bool:
 
 
 class Store:
-    """Applies commits as specs/protocol.md §6 says, so that dialogues compare effects and not compaction."""
+    """Applies commits as specs/protocol.md §6 says, so that dialogues compare effects and not compaction.
 
-    def __init__(self, content: dict[str, Any]) -> None:
+    Args:
+        content: as `store` of a dialogue.
+        ttl_ms: the configured time to live, as `load` tells it.
+    """
+
+    def __init__(self, content: dict[str, Any], ttl_ms: int | None = None) -> None:
+        self.ttl_ms = ttl_ms
         self.entries: dict[str, list[Any]] = {}
         for key, value in content.items():
             ttl = value.get("$ttl") if isinstance(value, dict) else None
@@ -150,17 +156,17 @@ class Store:
         match op:
             case ["set", str(key), str(text), ttl]:
                 json.loads(text)
-                self.entries[key] = ["value", text, ttl]
+                self.entries[key] = ["value", text, self._ttl(ttl)]
             case ["list", str(key), list(items), ttl]:
-                self._list(key, items, ttl)
+                self._list(key, items, self._ttl(ttl))
             case ["append", str(key), list(items), ttl]:
-                self._list(key, self._items(key) + items, ttl)
+                self._list(key, self._items(key) + items, self._ttl(ttl, self._old_ttl(key)))
             case ["trim", str(key), int(left), int(right)]:
                 items = self._items(key)
                 assert left >= 0
                 assert right >= 0
                 assert left + right <= len(items), f"trims more than {key} has"
-                self._list(key, items[left : len(items) - right], self.entries[key][2])
+                self._list(key, items[left : len(items) - right], self._ttl(None, self._old_ttl(key)))
             case ["delete", str(key)]:
                 self.entries.pop(key, None)
             case ["expire", str(key), ttl]:
@@ -168,6 +174,12 @@ class Store:
                     self.entries[key][2] = ttl
             case _:
                 raise AssertionError(f"not a state operation: {op!r}")
+
+    def _ttl(self, said: int | None, otherwise: int | None = None) -> int | None:
+        return said if said is not None else self.ttl_ms if self.ttl_ms is not None else otherwise
+
+    def _old_ttl(self, key: str) -> int | None:
+        return self.entries[key][2] if key in self.entries else None
 
     def _items(self, key: str) -> list[str]:
         entry = self.entries.get(key, ["list", [], None])
@@ -227,6 +239,9 @@ class Link:
 
     async def send_raw(self, data: bytes) -> None:
         await self.stream.send_all(self.ws.send(BytesMessage(data)))
+
+    async def send_text(self, text: str) -> None:
+        await self.stream.send_all(self.ws.send(TextMessage(text)))
 
     async def next(self) -> tuple[str, Any]:
         while not self.received:
@@ -289,7 +304,8 @@ class Player:
         self.link = link
         self.process = process
         self.pipes = pipes
-        self.store = Store(dialogue.get("store", {}))
+        ttl_ms = dialogue.get("load", {}).get("state", {}).get("ttl_ms")
+        self.store = Store(dialogue.get("store", {}), ttl_ms)
         self.fetched: list[str] = []
 
     @property
@@ -322,6 +338,8 @@ class Player:
             await link.send(special(step["send"]), text=step.get("text", False))
         elif "send_raw" in step:
             await link.send_raw(base64.b64decode(step["send_raw"]))
+        elif "send_text" in step:
+            await link.send_text(step["send_text"])
         elif "expect" in step:
             message = await self.next(step.get("frame"))
             self.check(step["expect"], message)
@@ -369,10 +387,13 @@ class Player:
         elif "store" in step:
             assert self.store.content() == step["store"], f"the store has {self.store.content()!r}"
         elif "ttl" in step:
-            for key, (low, high) in step["ttl"].items():
+            for key, bounds in step["ttl"].items():
                 ttl = self.store.entries[key][2]
+                if bounds is None:
+                    assert ttl is None, f"{key} has {ttl} ms"
+                    continue
                 assert ttl is not None, f"{key} stays"
-                assert low <= ttl <= high, f"{key} has {ttl} ms"
+                assert bounds[0] <= ttl <= bounds[1], f"{key} has {ttl} ms"
         elif "fetched" in step:
             assert self.fetched == step["fetched"], f"fetched {self.fetched!r}"
             self.fetched.clear()

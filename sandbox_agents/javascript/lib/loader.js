@@ -16,6 +16,9 @@ const { declarationOf, portNames } = require('./actor');
 const SDK = path.join(__dirname, 'reflow.js');
 const SCOPE = ['exports', 'require', 'module', '__filename', '__dirname', '__reflow_decorate__', '__reflow_expose__'];
 const USUAL_NAMES = ['process', 'main', 'run'];
+/** Of a class, the first that it has. */
+const METHODS = USUAL_NAMES.toReversed();
+const CLASS = /^class\b/;
 const IDENTIFIER = /^[\p{ID_Start}$_][\p{ID_Continue}$\u200c\u200d]*$/u;
 const ES_MODULE = /import statement outside a module|Unexpected token 'export'|Cannot use 'import\.meta'/;
 const TOP_LEVEL_AWAIT = /^await is only valid/;
@@ -55,7 +58,7 @@ function load({ source, file, workspace, name, component, config, timeout = null
   const run = compile(source, wanted, absolute);
   withTimeout(() => script.run(run), timeout);
   const found = script.find(name, component);
-  return bind(found.target, found.declaration, name, config);
+  return bind(found.target, found.declaration, name, component, config);
 }
 
 /** One script while it is loaded: its module object, and what it says of itself while it runs. */
@@ -112,7 +115,7 @@ class ScriptModule {
       if (found !== undefined) return found;
     }
     const all = [...new Set([...this.named.values(), ...Object.values(Object(exports)).filter(isActor)])];
-    const matching = all.filter((target) => declarationOf(target)?.name === component);
+    const matching = all.filter((target) => (declarationOf(target)?.name ?? target.name) === component);
     const [only, ...others] = matching.length > 0 ? matching : all;
     if (only !== undefined && others.length === 0) return only;
     throw new LoadError(`which function is the actor? ${this.#offers()}; export one, or put actor({...}) on it`);
@@ -238,34 +241,46 @@ function withTimeout(run, timeout) {
  * @param {any} target
  * @param {Record<string, any>} declaration
  * @param {string} name
+ * @param {string} component
  * @param {Record<string, any>} config
  * @returns {LoadedActor}
  */
-function bind(target, declaration, name, config) {
-  let instance = null;
-  if (typeof target !== 'function') {
-    instance = target;
-  } else if (typeof target.prototype?.run === 'function') {
-    instance = new target(config);
-    // What the constructor did not set itself; older classes read both from `this`.
-    if (instance.config === undefined) instance.config = config;
-  }
-  const call = instance === null ? target : (/** @type {any} */ context) => instance.run(context);
+function bind(target, declaration, name, component, config) {
+  const instance = instanceOf(target, config);
   const member = (/** @type {string[]} */ ...keys) => {
     for (const source of [declaration, instance ?? {}, target]) {
       for (const key of keys) if (source[key] !== undefined && source[key] !== null) return source[key];
     }
     return null;
   };
+  const names = [declaration.name, declaration.component, instance?.name, typeof target === 'function' ? target.name : '', name, component];
   return {
-    call,
+    call: instance === null ? target : methodOf(target, instance),
     declared: {
-      name: String(declaration.name ?? declaration.component ?? (name && name !== 'default' ? name : target.name ?? '')),
+      name: names.find((candidate) => typeof candidate === 'string' && candidate !== '' && candidate !== 'default') ?? '',
       inports: portNames(member('inports'), 'inports'),
       outports: portNames(member('outports'), 'outports'),
       await_all_inports: Boolean(member('awaitAllInports', 'await_all_inports')),
     },
   };
+}
+
+/** @param {any} target @param {Record<string, any>} config @returns {any} null of a function that is no class */
+function instanceOf(target, config) {
+  if (typeof target !== 'function') return target;
+  const hasMethod = METHODS.some((method) => typeof target.prototype?.[method] === 'function');
+  if (!hasMethod && !CLASS.test(Function.prototype.toString.call(target))) return null;
+  const instance = new target(config);
+  // What the constructor did not set itself; older classes read both from `this`.
+  if (instance.config === undefined) instance.config = config;
+  return instance;
+}
+
+/** @param {any} target @param {any} instance @returns {(context: any) => any} */
+function methodOf(target, instance) {
+  const method = METHODS.find((candidate) => typeof instance[candidate] === 'function');
+  if (method === undefined) throw new LoadError(`class ${target.name} has no method run(context)`);
+  return (context) => instance[method](context);
 }
 
 module.exports = { LoadError, load };

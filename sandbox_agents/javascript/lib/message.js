@@ -275,12 +275,20 @@ function acceptInteger(value) {
 function acceptError(value) {
   if (value instanceof Error) {
     const code = /** @type {any} */ (value).code;
-    return withoutNothing({ message: `${value.name}: ${value.message}`, code });
+    return withoutNothing({ message: `${value.name}: ${value.message}`, code: isErrorCode(code) ? code : null });
   }
   if (typeof value !== 'object' || value === null || typeof value.message !== 'string') {
     throw new EncodeError('an error needs a message: a string, an Error, or an object with "message"');
   }
-  return withoutNothing({ message: value.message, code: value.code, data: value.data });
+  const { message, data } = value;
+  const code = typeof value.code?.toPlain === 'function' ? value.code.toPlain() : value.code ?? null;
+  if (code !== null && !isErrorCode(code)) throw new EncodeError(`code: a string or an integer is needed, not ${nameOf(code)}`);
+  return withoutNothing({ message, code, data });
+}
+
+/** @param {any} code */
+function isErrorCode(code) {
+  return typeof code === 'string' || typeof code === 'bigint' || isInteger(code);
 }
 
 /** @param {Record<string, any>} object without the members that are null or undefined */

@@ -9,10 +9,12 @@
 const { EncodeError, Encoder } = require('./codec');
 const { Message, nameOf } = require('./message');
 const { placeOf } = require('./place');
+const { TooLargeError } = require('./session');
 
 const DEFAULT_PORT = 'output';
-/** How deep a message stands in a commit: response, result, outputs, and the pair of port and message. */
-const ENVELOPE_DEPTH = 4;
+const MAX_PORT_BYTES = 256;
+/** How deep a message stands in a commit, at most: batch, response, result, outputs, and the pair of port and message. */
+const ENVELOPE_DEPTH = 5;
 /** How deep the place of a mistake is looked for. */
 const SEARCH_DEPTH = 64;
 
@@ -53,7 +55,11 @@ function isPortMap(value) {
  * @throws {UnsendableError}
  */
 function encodeOutput(encoder, port, value, limits) {
-  if (typeof port !== 'string' || port === '') throw new UnsendableError(`a port is a name, not ${nameOf(port)}`);
+  if (typeof port !== 'string') throw new UnsendableError(`a port is a name, not ${nameOf(port)}`);
+  const length = Buffer.byteLength(port);
+  if (length < 1 || length > MAX_PORT_BYTES) {
+    throw new UnsendableError(`a port's name has 1 to ${MAX_PORT_BYTES} bytes, not ${length}: ${JSON.stringify(port.slice(0, 40))}`);
+  }
   const start = encoder.pos;
   try {
     Message.of(value).encode(encoder, limits.max_depth - ENVELOPE_DEPTH);
@@ -80,4 +86,13 @@ function complaintAbout(value) {
   }
 }
 
-module.exports = { UnsendableError, encodeOutput, outputsOf };
+/**
+ * Whether a script failed because something of it cannot be sent: a result, what it gave to `context.send`, or what a
+ * constructor of `Message` refused.
+ * @param {any} error
+ */
+function isUnsendable(error) {
+  return error instanceof UnsendableError || error instanceof EncodeError || error instanceof TooLargeError;
+}
+
+module.exports = { UnsendableError, encodeOutput, isUnsendable, outputsOf };

@@ -13,8 +13,12 @@
 const { ActorContext } = require('./context');
 const { describe } = require('./failure');
 const { MalformedMessageError, Message } = require('./message');
-const { UnsendableError, encodeOutput, outputsOf } = require('./outputs');
-const { Code, TooLargeError, isMap } = require('./session');
+const { encodeOutput, isUnsendable, outputsOf } = require('./outputs');
+const { complaintAboutActivate } = require('./params');
+const { Code } = require('./session');
+
+/** The longest that a timer takes; for more it goes off at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * @typedef {import('./session').Id} Id
@@ -116,13 +120,13 @@ class Runner {
 
   /** @param {Id} id @param {Record<string, any>} params */
   activate(id, params) {
-    const complaint = complaintAbout(params);
-    if (complaint !== null) {
-      this.#replies.fail(id, Code.INVALID_PARAMS, complaint);
-      return;
-    }
     if (this.#actor === null) {
       this.#replies.fail(id, Code.INVALID_REQUEST, 'no script is loaded');
+      return;
+    }
+    const complaint = complaintAboutActivate(params);
+    if (complaint !== null) {
+      this.#replies.fail(id, Code.INVALID_PARAMS, complaint);
       return;
     }
     let inputs;
@@ -174,7 +178,7 @@ class Runner {
     if (this.#current !== null) {
       this.#scheduler.setTimer(() => {
         if (this.#current !== null) this.#abandon(Code.CANCELLED, 'stopped before it was done');
-      }, grace);
+      }, Math.min(grace, MAX_TIMER_MS));
     }
     this.#takeTurn();
   }
@@ -250,7 +254,7 @@ class Runner {
     const { outcome } = activation;
     this.#release(activation);
     if (this.#scheduler.now() > activation.deadline) this.#failOverdue(activation);
-    else if ('error' in outcome) this.#failWith(activation, Code.SCRIPT_FAILED, outcome.error);
+    else if ('error' in outcome) this.#failWith(activation, outcome.error);
     else this.#commit(activation, outcome.value);
   }
 
@@ -277,8 +281,7 @@ class Runner {
         encoder.integer(activation.sent);
       });
     } catch (error) {
-      const isUnsendable = error instanceof UnsendableError || error instanceof TooLargeError;
-      this.#failWith(activation, isUnsendable ? Code.UNSENDABLE_RESULT : Code.SCRIPT_FAILED, error);
+      this.#failWith(activation, error);
       return;
     }
     table.commit();
@@ -305,8 +308,9 @@ class Runner {
 
   // -- failures -------------------------------------------------------------------------------------------------
 
-  /** @param {Activation} activation @param {number} code @param {any} error */
-  #failWith(activation, code, error) {
+  /** @param {Activation} activation @param {any} error */
+  #failWith(activation, error) {
+    const code = isUnsendable(error) ? Code.UNSENDABLE_RESULT : Code.SCRIPT_FAILED;
     const failure = describe(error, /** @type {Actor} */ (this.#actor).workspace);
     this.#fail(activation, code, `${failure.type}: ${failure.message}`, failure);
   }
@@ -345,7 +349,7 @@ class Runner {
     if (due >= this.#timerDue) return;
     if (this.#timer !== null) this.#scheduler.clearTimer(this.#timer);
     this.#timerDue = due;
-    this.#timer = this.#scheduler.setTimer(() => this.#onTimer(), Math.max(due - this.#scheduler.now(), 0));
+    this.#timer = this.#scheduler.setTimer(() => this.#onTimer(), Math.min(Math.max(due - this.#scheduler.now(), 0), MAX_TIMER_MS));
   }
 
   #onTimer() {
@@ -359,19 +363,6 @@ class Runner {
       this.#abandon(Code.DEADLINE_EXCEEDED, 'the activation took longer than it may');
     }
   }
-}
-
-/** @param {Record<string, any>} params @returns {string | null} */
-function complaintAbout(params) {
-  for (const name of ['activation', 'attempt', 'epoch']) {
-    const value = params[name];
-    if (!(typeof value === 'bigint' || Number.isSafeInteger(value)) || value < 1) return `${name} is an integer from 1 on`;
-  }
-  for (const name of ['timeout_ms', 'deadline_ms']) {
-    const value = params[name] ?? null;
-    if (value !== null && !(typeof value === 'number' && value >= 0)) return `${name} is a number of milliseconds`;
-  }
-  return isMap(params.inputs) ? null : 'inputs is a map of messages by port';
 }
 
 module.exports = { Runner };

@@ -169,9 +169,20 @@ class StateTable {
     this.#write(key, new Value(text, this.#expiry(ttl ?? this.#ttl)), ttl);
   }
 
-  /** Makes the key a list of exactly these. @param {string} key @param {string[]} texts at least one */
-  setList(key, texts) {
-    this.#write(key, new List(texts, 0, texts.length, this.#expiry(this.#ttl)), null);
+  /** Makes the key a list of exactly these. @param {string} key @param {string[]} texts at least one @param {number | null} ttl */
+  setList(key, texts, ttl) {
+    this.#write(key, new List(texts, 0, texts.length, this.#expiry(ttl ?? this.#ttl)), ttl);
+  }
+
+  /**
+   * What a write says that replaces a value by what has become of it: like a list's, its time to live goes on where none
+   * is configured.
+   * @param {Entry | null} entry
+   * @returns {number | null} milliseconds
+   */
+  kept(entry) {
+    const left = entry === null || this.#ttl !== null ? null : this.timeLeft(entry);
+    return left === null ? null : Math.max(Math.ceil(left), 1);
   }
 
   /** @param {string} key one that is a list @param {List} list @param {string[]} texts */
@@ -184,13 +195,14 @@ class StateTable {
     }
     items.length = right;
     for (const text of texts) items.push(text);
-    this.#write(key, new List(items, left, items.length, this.#renewed(list)), null);
+    this.#rewrite(key, new List(items, left, items.length, this.#renewed(list)));
   }
 
   /** @param {string} key @param {List} list what it is @param {number} left @param {number} right how many to take off each end */
   trim(key, list, left, right) {
     const rest = new List(list.items, list.left + left, list.right - right, this.#renewed(list));
-    this.#write(key, rest.length === 0 ? null : rest, null);
+    if (rest.length === 0) this.#write(key, null, null);
+    else this.#rewrite(key, rest);
   }
 
   /** @param {string} key */
@@ -209,9 +221,19 @@ class StateTable {
     const change = this.#change(key);
     change.written = true;
     change.ttl = ttl;
-    // A write sets the time to live anew, except that one to a list leaves it where none is configured.
-    if (!(entry instanceof List) || this.#ttl !== null) change.expire = null;
+    // A write sets the time to live anew.
+    change.expire = null;
     this.#entries.set(key, entry);
+  }
+
+  /** A list is changed in place, which leaves its time to live where none is configured. @param {string} key @param {List} list */
+  #rewrite(key, list) {
+    if (this.#ttl !== null) {
+      this.#write(key, list, null);
+      return;
+    }
+    this.#change(key).written = true;
+    this.#entries.set(key, list);
   }
 
   /** @param {string} key @returns {Change} */
@@ -377,7 +399,7 @@ class ActorState {
     if (number === null) throw new TypeError(`state ${quoted(key)} holds ${described(entry)}, not a whole number`);
     const sum = number + step;
     if (sum < MIN_INTEGER || sum > MAX_INTEGER) throw new RangeError(`state ${quoted(key)}: ${sum} does not fit 64 bits`);
-    table.set(key, String(sum), null);
+    table.set(key, String(sum), table.kept(entry));
     return narrow(sum);
   }
 
@@ -403,7 +425,7 @@ class ActorState {
       return entry.length + texts.length;
     }
     const all = itemTexts(key, entry).concat(texts);
-    if (texts.length > 0) table.setList(key, all);
+    if (texts.length > 0) table.setList(key, all, table.kept(entry));
     return all.length;
   }
 
@@ -419,7 +441,7 @@ class ActorState {
     if (!(entry instanceof List)) {
       const texts = itemTexts(key, entry);
       if (texts.length === 0) return fallback;
-      table.setList(key, texts);
+      table.setList(key, texts, table.kept(entry));
       entry = /** @type {List} */ (table.entry(key));
     }
     const text = entry.items[left ? entry.left : entry.right - 1];

@@ -48,7 +48,7 @@ test('what cannot be sent is named, with its place', () => {
   ]) {
     assert.throws(() => encoded(value), (error) => error instanceof UnsendableError && complaint.test(error.message));
   }
-  assert.throws(() => encoded(1, ''), /a port is a name/);
+  assert.throws(() => encoded(1, ''), /1 to 256 bytes, not 0/);
   assert.throws(() => encoded(1, 5), /a port is a name, not a number/);
 });
 

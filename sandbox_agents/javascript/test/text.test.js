@@ -31,3 +31,15 @@ test('answers are written as JSON', () => {
   assert.equal(text.encode([{ id: 1, a: [2n ** 62n, NaN, Buffer.from('hi'), { b: null }] }]), '{"id":1,"a":[4611686018427387904,null,"aGk=",{"b":null}]}');
   assert.equal(text.encode([1, 'a']), '[1,"a"]');
 });
+
+test('floats that JSON has no words for have names, also inside an option', () => {
+  const commit = { jsonrpc: '2.0', id: 1, result: { outputs: [['a', ['float', NaN]], ['b', ['option', ['float', -Infinity]]], ['c', ['any', [NaN]]]], sent: 0 } };
+  assert.equal(text.encode([commit]), '{"jsonrpc":"2.0","id":1,"result":{"outputs":[["a",["float","NaN"]],["b",["option",["float","-Infinity"]]],["c",["any",[null]]]],"sent":0}}');
+  const { inputs } = read('{"jsonrpc": "2.0", "id": 1, "method": "activate", "params": {"inputs": {"a": ["float", "NaN"], "b": ["option", ["float", "Infinity"]], "c": ["string", "NaN"]}}}').params;
+  assert.deepEqual(inputs, { a: ['float', NaN], b: ['option', ['float', Infinity]], c: ['string', 'NaN'] });
+});
+
+test('a negative zero keeps its sign, and a number over a double is refused', () => {
+  assert.equal(text.encode([{ method: 'log', params: { n: -0 } }]), '{"method":"log","params":{"n":-0.0}}');
+  assert.throws(() => text.decode('{"a": [1, {"b": 1e400}]}'), /range of a double/);
+});

@@ -62,7 +62,6 @@ def _mark(target: Any, declaration: Mapping[str, Any]) -> Any:
     if not callable(target):
         raise TypeError(f"@actor stands before a function or a class, not before a {type(target).__name__}")
     metadata = normalize(declaration)
-    metadata.setdefault("name", getattr(target, "__name__", type(target).__name__))
     metadata.setdefault("description", (target.__doc__ or "").strip())
     setattr(target, METADATA, metadata)
     return target

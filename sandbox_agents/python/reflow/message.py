@@ -162,19 +162,19 @@ class Message:
     # -- on the wire --------------------------------------------------------------------------------------------
 
     @staticmethod
-    def decode(raw: Bytes | msgspec.Raw) -> Message:
+    def decode(raw: Bytes | msgspec.Raw, max_depth: Int = values.DEFAULT_DEPTH) -> Message:
         """
         Raises:
             MalformedMessageError: the bytes are no encoded message.
         """
-        return Message(*values.decode(raw))
+        return Message(*values.decode(raw, max_depth))
 
-    def encode(self, path: str = "value") -> msgspec.Raw:
+    def encode(self, path: str = "value", max_depth: Int = values.DEFAULT_DEPTH) -> msgspec.Raw:
         """
         Raises:
             NotAMessageError: something inside cannot travel; `path` is how the text begins to say where.
         """
-        return values.encode(self._type, self._value, path)
+        return values.encode(self._type, self._value, path, max_depth)
 
     # -- what a script asks -------------------------------------------------------------------------------------
 

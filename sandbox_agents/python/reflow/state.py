@@ -167,7 +167,7 @@ class ActorState:
         number += _whole(amount, key)
         if not INT_MIN <= number <= INT_MAX:
             raise ValueError(f"state[{key!r}]: {number} does not fit 64 bits")
-        self._put(key, _Value(str(number), None), None)
+        self._put(key, _Value(str(number), None), None if entry is None else self._kept(entry))
         return number
 
     def decrement(self, key: str, amount: int = 1) -> int:
@@ -191,7 +191,7 @@ class ActorState:
         if change.before is entry:
             change.appended += len(new)
         entry.items.extend(new)
-        self._written(entry, change, None)
+        self._changed_in_place(entry, change)
         return len(entry.items)
 
     def pop(self, key: str, default: Any = None, *, left: bool = False) -> Any:
@@ -209,6 +209,7 @@ class ActorState:
                 change.appended -= 1
             else:
                 (change.from_left if left else change.from_right).append(text)
+        self._changed_in_place(entry, change)
         if not entry.items:
             # A list without items is no key, as in Redis.
             self._table[key] = None
@@ -227,8 +228,8 @@ class ActorState:
 
     # -- one activation -----------------------------------------------------------------------------------------
 
-    def commit(self) -> list[Operation]:
-        """What the changes since the last commit amount to; they are final now."""
+    def operations(self) -> list[Operation]:
+        """What the changes since the last commit amount to. They stand until `commit` or `rollback`."""
         operations: list[Operation] = []
         for key, change in self._changes.items():
             entry = self._table.get(key)
@@ -248,8 +249,11 @@ class ActorState:
                 operations.append(["set", key, entry.text, change.ttl])
             if change.expire is not None:
                 operations.append(["expire", key, change.expire[0]])
-        self._changes.clear()
         return operations
+
+    def commit(self) -> None:
+        """The changes since the last commit are final."""
+        self._changes.clear()
 
     def rollback(self) -> None:
         """Undoes every change since the last commit."""
@@ -309,6 +313,18 @@ class ActorState:
         effective = self._ttl_ms if ttl is None else ttl
         entry.expires = None if effective is None else self._clock() + effective / 1000
 
+    def _changed_in_place(self, entry: _List, change: _Change) -> None:
+        # Where no time to live is configured, the store leaves that of a list as it is.
+        if self._ttl_ms is not None:
+            self._written(entry, change, None)
+
+    def _kept(self, entry: _Entry) -> int | None:
+        """What a write says that replaces a value by what has become of it, in milliseconds: like a list's, its time
+        to live goes on where none is configured."""
+        if self._ttl_ms is not None or entry.expires is None:
+            return None
+        return max(math.ceil((entry.expires - self._clock()) * 1000), 1)
+
     def _number(self, key: str, entry: _Entry) -> int:
         if isinstance(entry, _Value):
             try:
@@ -329,7 +345,7 @@ class ActorState:
             return None
         texts = [to_json(item, f"state[{key!r}]") for item in items]  # pyright: ignore[reportUnknownVariableType]
         native = _List(texts, None)
-        self._put(key, native, None)
+        self._put(key, native, self._kept(entry))
         return native
 
 

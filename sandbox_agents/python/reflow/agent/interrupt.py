@@ -101,7 +101,8 @@ class Interrupter:
         self._id: int | str | None = None
         """The request that the script works on."""
         self._deadline: float | None = None
-        self._cancelled: int | str | None = None
+        self._cancelled: set[int | str] = set()
+        """Requests whose work is no longer wanted, begun or not. Written by the link's thread."""
         self._armed: float | None = None
         """When the timer goes off. It is left running over activations: that saves two system calls for each."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -121,20 +122,30 @@ class Interrupter:
         self.reason = None
         self._deadline = None
         self._id = id_
-        if timeout is not None:
+        if id_ in self._cancelled:
+            self._arm(BUSY_RETRY)
+        elif timeout is not None:
             self._deadline = deadline = self._clock() + timeout
             if self._armed is None or self._armed > deadline:
                 self._arm(timeout)
 
     def end(self) -> Reason | None:
         """The script returned or failed. Says whether it was interrupted."""
-        self._id = None
+        id_, self._id = self._id, None
         self._deadline = None
+        if id_ is not None:
+            self._cancelled.discard(id_)
         return self.reason
 
+    def take_cancelled(self, id_: int | str) -> bool:
+        """Whether a request that has not begun, and now will not, was cancelled."""
+        cancelled = id_ in self._cancelled
+        self._cancelled.discard(id_)
+        return cancelled
+
     def cancel(self, id_: int | str) -> None:
-        """Interrupts the script if it still works on that request. Any thread may call it."""
-        self._cancelled = id_
+        """Interrupts the script if it works on that request, or as soon as it does. Any thread may call it."""
+        self._cancelled.add(id_)
         if self._main is not None:
             signal.pthread_kill(self._main, SIGNAL)
 
@@ -148,7 +159,7 @@ class Interrupter:
             self._armed = None
         if self._id is None:
             return
-        if self._cancelled == self._id:
+        if self._id in self._cancelled:
             self.reason = self.reason or Reason.CANCELLED
         elif self._deadline is not None and now >= self._deadline:
             self.reason = self.reason or Reason.TIMEOUT

@@ -10,6 +10,7 @@ It decides when to write, and how the agent ends when the link does. What reques
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -36,9 +37,18 @@ from wsproto.events import (
 from wsproto.utilities import ProtocolError
 
 from ..wire.limits import PROTOCOL_VERSION, RESOURCE, SUBPROTOCOL, WireLimits
-from ..wire.messages import AgentExit, Cancel, CloseCode, Code, Commit, Hello, HelloResult, Send
-from ..wire.session import NotificationReceived, Outcome, ProtocolViolationError, RequestReceived, RpcError, Session
+from ..wire.messages import AgentExit, Cancel, CloseCode, Code, Hello, HelloResult, Stop
+from ..wire.session import (
+    InvalidPayloadError,
+    NotificationReceived,
+    Outcome,
+    ProtocolViolationError,
+    RequestReceived,
+    RpcError,
+    Session,
+)
 from .interrupt import SIGNAL, interruptible
+from .text import as_text
 
 T = TypeVar("T")
 
@@ -51,6 +61,7 @@ HIGH_WATER: Final = 8 * 1024 * 1024
 
 OPENING_TIMEOUT: Final = 30.0
 CLOSING_TIMEOUT: Final = 1.0
+MAX_POLL_MS: Final = 60_000
 
 
 class LinkLostError(Exception):
@@ -77,6 +88,13 @@ class Busy(msgspec.Struct, frozen=True):
     since: float
 
 
+class Job(msgspec.Struct, frozen=True, gc=False):
+    """A request for the main thread, and when it came, in seconds of the monotonic clock."""
+
+    request: RequestReceived
+    received: float
+
+
 class Link:
     """
     Args:
@@ -93,13 +111,15 @@ class Link:
         on_cancel: Callable[[int | str], None],
         end: Callable[[int], object] = os._exit,
     ) -> None:
-        self.jobs: SimpleQueue[RequestReceived] = SimpleQueue()
+        self.jobs: SimpleQueue[Job] = SimpleQueue()
         """Requests for the main thread, in the order in which they came."""
         self.unanswered: set[int | str] = set()
         """The ids of those that have no answer."""
         self.busy: Busy | None = None
         self.stopping = False
         """A `stop` has come: what waits is skipped."""
+        self._grace_end: float | None = None
+        """When what still runs after a `stop` is cancelled, on the monotonic clock."""
         self._path = path
         self._token = token
         self._on_cancel = on_cancel
@@ -252,7 +272,11 @@ class Link:
         if outcome.error is not None:
             raise RequestFailedError(outcome.error)
         assert outcome.result is not None  # the process ends when the link does
-        return outcome.result.decode(type_)
+        try:
+            return outcome.result.decode(type_)
+        except ProtocolViolationError as e:
+            self.violated(e)
+            raise
 
     def close(self) -> None:
         """Says goodbye after everything queued, and waits a moment for the answer."""
@@ -321,7 +345,7 @@ class Link:
             poll.register(self._wake_read, select.POLLIN)
             while True:
                 poll.register(self._socket, select.POLLIN | (select.POLLOUT if self._backlog else 0))
-                for fd, _ in poll.poll():
+                for fd, _ in poll.poll(self._grace_left()):
                     if fd == self._wake_read.fileno():
                         self._woken()
                     else:
@@ -329,7 +353,20 @@ class Link:
         except (EOFError, OSError):
             self._ended(AgentExit.LINK_LOST)
         except (ProtocolError, ProtocolViolationError) as e:
-            self._violated(e)
+            self.violated(e)
+
+    def _grace_left(self) -> int | None:
+        """Milliseconds until what runs after a `stop` is cancelled, which is done here; None where nothing is due."""
+        if self._grace_end is None:
+            return None
+        left = math.ceil((self._grace_end - time.monotonic()) * 1000)
+        if left > 0:
+            return min(left, MAX_POLL_MS)
+        self._grace_end = None
+        # All of them: which one runs may change meanwhile, and those that wait are skipped in any case.
+        for id_ in tuple(self.unanswered):
+            self._on_cancel(id_)
+        return None
 
     def _woken(self) -> None:
         self._wake_read.recv(16)
@@ -398,7 +435,8 @@ class Link:
                     self._asked(event)
                 case NotificationReceived():
                     if event.method == "cancel":
-                        self._on_cancel(event.params.decode(Cancel).id)
+                        with contextlib.suppress(InvalidPayloadError):
+                            self._on_cancel(event.params.decode(Cancel).id)
                 case Outcome():
                     waiting = self._waiting.get(event.id)
                     if waiting is not None:
@@ -412,17 +450,37 @@ class Link:
             with self._lock:
                 self._session.respond(request.id, {"busy": activation, "busy_ms": busy_ms})
                 self._write()
-        elif request.method in ("load", "activate", "stop"):
-            self.unanswered.add(request.id)
-            if request.method == "stop":
-                self.stopping = True
-            self.jobs.put(request)
+        elif request.method in ("load", "activate"):
+            self._enqueue(request)
+        elif request.method == "stop":
+            self._stop(request)
         else:
-            with self._lock:
-                self._session.fail(request.id, Code.METHOD_NOT_FOUND, f"no method {request.method!r}")
-                self._write()
+            self._refuse(request, Code.METHOD_NOT_FOUND, f"no method {request.method!r}")
 
-    def _violated(self, error: Exception) -> None:
+    def _stop(self, request: RequestReceived) -> None:
+        if self.stopping:
+            self._refuse(request, Code.INVALID_REQUEST, "a stop is under way")
+            return
+        try:
+            grace = request.params.decode(Stop).grace_ms
+        except InvalidPayloadError as e:
+            self._refuse(request, Code.INVALID_PARAMS, str(e))
+            return
+        self.stopping = True
+        self._grace_end = time.monotonic() + grace / 1000
+        self._enqueue(request)
+
+    def _enqueue(self, request: RequestReceived) -> None:
+        self.unanswered.add(request.id)
+        self.jobs.put(Job(request, time.monotonic()))
+
+    def _refuse(self, request: RequestReceived, code: Code, message: str) -> None:
+        with self._lock:
+            self._session.fail(request.id, code, message)
+            self._write()
+
+    def violated(self, error: Exception) -> None:
+        """Ends the link because of what the supervisor said, and the process with it. Any thread may call it."""
         reason = str(error)[:100]
         print(f"reflow agent: the supervisor broke the protocol: {reason}", file=sys.stderr, flush=True)
         with self._lock, contextlib.suppress(OSError, ProtocolError):
@@ -441,18 +499,3 @@ class Link:
 @interruptible
 def _wait(queue: SimpleQueue[T]) -> T:
     return queue.get()
-
-
-def as_text(params: Any) -> Any:
-    """Params for a text frame: messages that are encoded in MessagePack are taken apart again."""
-    match params:
-        case Commit():
-            outputs = [[port, _decode(raw)] for port, raw in params.outputs]
-            return {"outputs": outputs, "state": params.state, "sent": params.sent}
-        case Send():
-            return {**msgspec.structs.asdict(params), "message": _decode(params.message)}
-        case _:
-            return params
-
-
-_decode: Final = msgspec.msgpack.Decoder().decode

@@ -29,6 +29,17 @@ MODULE_NAME: Final = "__actor__"
 """Not `__main__`: what a script does when it is run by hand must not happen here."""
 
 CONVENTIONAL_NAMES: Final = ("process", "main", "run")
+METHOD_NAMES: Final = CONVENTIONAL_NAMES[::-1]
+"""Of a class, the first that it has."""
+
+_ATTRIBUTES: Final[dict[str, tuple[type, ...]]] = {
+    "name": (str,),
+    "inports": (str, list, tuple, dict),
+    "outports": (str, list, tuple, dict),
+    "awaitAllInports": (bool,),
+    "await_all_inports": (bool,),
+}
+"""What a class may declare by attributes, and of which types: other things may have these names too."""
 
 _AWAIT: Final = "__reflow_await__"
 
@@ -148,18 +159,26 @@ def find_actor(module: ModuleType, export: str, component: str) -> LoadedActor:
     """
     target = _find_target(module, export, component)
     metadata = _declared(target) or normalize(_declared(module))
-    call = _callable_of(target, metadata)
-    name = metadata.get("name")
+    instance = target() if isinstance(target, type) else None
+    if instance is not None:
+        metadata = {**_attributes(instance), **metadata}
+    call = _callable_of(target, instance)
     return LoadedActor(
         call=call,
         asynchronous=inspect.iscoroutinefunction(call),
         declared=LoadResult(
-            name=name if isinstance(name, str) else component,
+            name=metadata.get("name") or _own_name(target) or export or component,
             inports=metadata.get("inports"),
             outports=metadata.get("outports"),
             await_all_inports=bool(metadata.get("await_all_inports", False)),
         ),
     )
+
+
+def _own_name(target: object) -> str:
+    """What a function or a class is called; "" where it has no name."""
+    name = getattr(target, "__name__", None)
+    return name if isinstance(name, str) and name.isidentifier() else ""
 
 
 def _declared(thing: object) -> dict[str, Any]:
@@ -181,7 +200,7 @@ def _find_target(module: ModuleType, export: str, component: str) -> Any:
     }
     marked = {name: value for name, value in own.items() if hasattr(value, METADATA)}
     for value in marked.values():
-        if _declared(value).get("name") == component:
+        if (_declared(value).get("name") or _own_name(value)) == component:
             return value
     if len(marked) == 1:
         return next(iter(marked.values()))
@@ -196,20 +215,20 @@ def _find_target(module: ModuleType, export: str, component: str) -> Any:
     raise LoadError(f"which function is the actor? Put @actor(…) before one of {', '.join(sorted(functions))}")
 
 
-def _callable_of(target: Any, metadata: dict[str, Any]) -> Callable[[Any], Any]:
-    if not isinstance(target, type):
+def _attributes(instance: object) -> dict[str, Any]:
+    """What a class declares by attributes, of its own or set by its constructor."""
+    found = {name: getattr(instance, name, None) for name in _ATTRIBUTES}
+    return normalize({name: value for name, value in found.items() if isinstance(value, _ATTRIBUTES[name])})
+
+
+def _callable_of(target: Any, instance: Any) -> Callable[[Any], Any]:
+    if instance is None:
         if not callable(target):
             raise LoadError(
                 f"the actor is a {type(target).__name__}; it must be a function, or a class with run(context)"
             )
         return target
-    for side in ("inports", "outports"):
-        # A class may declare its ports as attributes.
-        ports = getattr(target, side, None)
-        if side not in metadata and isinstance(ports, (list, tuple, dict)):
-            metadata.update(normalize({side: ports}))
-    instance: Any = target()
-    for name in (*CONVENTIONAL_NAMES[::-1], "__call__"):
+    for name in (*METHOD_NAMES, "__call__"):
         method = getattr(instance, name, None)
         if callable(method):
             return method

@@ -11,13 +11,21 @@ from typing import Any, Final, cast
 import msgspec
 
 from ..message import Message
+from ..wire.limits import WireLimits
+from ..wire.messages import Commit
 from ..wire.values import NotAMessageError
 
 DEFAULT_PORT: Final = "output"
 MAX_PORT_BYTES: Final = 256
+MESSAGE_DEPTH: Final = 6
+"""How deep the value of an output stands, at most: batch, response, result, outputs, pair, message."""
+ENVELOPE_BYTES: Final = 512
+"""What a response needs besides its result, at most."""
+
+_encode: Final = msgspec.msgpack.Encoder().encode
 
 
-def collect(result: Any, outports: Sequence[str] | None, max_message: int) -> list[tuple[str, msgspec.Raw]]:
+def collect(result: Any, outports: Sequence[str] | None, limits: WireLimits) -> list[tuple[str, msgspec.Raw]]:
     """The encoded outputs of one activation.
 
     A dict maps port to value; anything else goes to the only outport, or to `output`; None sends nothing.
@@ -29,11 +37,11 @@ def collect(result: Any, outports: Sequence[str] | None, max_message: int) -> li
         return []
     if not isinstance(result, Mapping):
         port = outports[0] if outports is not None and len(outports) == 1 else DEFAULT_PORT
-        return [(port, encode(result, f"outputs.{port}", max_message))]
+        return [(port, encode(result, f"outputs.{port}", limits))]
     outputs: list[tuple[str, msgspec.Raw]] = []
     for port, value in cast("Mapping[Any, Any]", result).items():
         if value is not None:
-            outputs.append((check_port(port), encode(value, f"outputs.{port}", max_message)))
+            outputs.append((check_port(port), encode(value, f"outputs.{port}", limits)))
     return outputs
 
 
@@ -49,20 +57,35 @@ def check_port(port: object) -> str:
     return port
 
 
-def encode(value: Any, path: str, max_message: int) -> msgspec.Raw:
+def encode(value: Any, path: str, limits: WireLimits) -> msgspec.Raw:
     """
     Raises:
         NotAMessageError: the value cannot be sent.
     """
     try:
-        raw = Message.of(value, path).encode(path)
+        raw = Message.of(value, path).encode(path, limits.max_depth - MESSAGE_DEPTH)
     except UnicodeEncodeError:
         raise NotAMessageError(
             f"{path}: a text holds half of a surrogate pair, which is not valid Unicode; use .encode(…)"
         ) from None
     size = memoryview(raw).nbytes
-    if size > max_message:
+    if size > limits.max_message:
         raise NotAMessageError(
-            f"{path}: a message of {size} bytes is over the limit of {max_message}; send it in pieces"
+            f"{path}: a message of {size} bytes is over the limit of {limits.max_message}; send it in pieces"
         )
     return raw
+
+
+def check_size(commit: Commit, limits: WireLimits) -> None:
+    """
+    Raises:
+        NotAMessageError: all of it together is over what fits a frame.
+    """
+    size = sum(memoryview(raw).nbytes + MAX_PORT_BYTES for _, raw in commit.outputs)
+    if size < limits.max_frame // 2 and not commit.state:
+        return  # which spares most activations the look at everything
+    size = len(_encode(commit)) + ENVELOPE_BYTES
+    if size > limits.max_frame:
+        raise NotAMessageError(
+            f"outputs and state together have {size} bytes; {limits.max_frame} is the most (send it in pieces)"
+        )

@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -19,14 +19,16 @@ from ..context import ActorContext
 from ..message import Message
 from ..state import ActorState
 from ..wire import values
-from ..wire.messages import Activate, Code, Commit, Load, Log, Send, StateFetch, StateKeys
+from ..wire.limits import WireLimits
+from ..wire.messages import Activate, Code, Commit, Load, Log, Milliseconds, Send, StateFetch, StateKeys
 from ..wire.session import ProtocolViolationError, RequestReceived
 from ..wire.values import MalformedMessageError, NotAMessageError
 from .failure import describe
 from .interrupt import Interrupter, Reason, boundary
-from .link import Busy, Link, RequestFailedError
+from .link import Busy, Job, Link, RequestFailedError
 from .loader import LoadedActor, Loader, awaitable
-from .outputs import check_port, collect, encode
+from .outputs import check_port, check_size, collect, encode
+from .text import from_text
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,7 +36,16 @@ if TYPE_CHECKING:
 REAP_TIMEOUT: Final = 1.0
 """Seconds that tasks which a script left behind get to end after they were cancelled."""
 
+INPUT_DEPTH: Final = 4
+"""How deep the value of an input stands: request, params, inputs, message."""
+LOG_DEPTH: Final = 3
+"""How deep a record's fields stand: batch, notification, params."""
+
+Stored = tuple[Literal["value", "list"], str | list[str], Milliseconds | None]
+"""A key as `state.fetch` answers."""
+
 _CODES: Final = {Reason.TIMEOUT: Code.DEADLINE_EXCEEDED, Reason.CANCELLED: Code.CANCELLED}
+_SECOND_LOAD: Final = "this agent has been given a script already"
 _LEVELS: Final = frozenset(("debug", "info", "warning", "error"))
 
 
@@ -65,24 +76,23 @@ class Runner:
         self._interrupter = interrupter
         self._epochs = Epochs()
         self._actor: LoadedActor | None = None
+        self._has_run = False
+        """A script was run, even if it could not be loaded: there is no second."""
         self._state: ActorState | None = None
         self._load: Load | None = None
         self._loop_runner: asyncio.Runner | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         """Tasks that the script started in this activation."""
-        self.cancelled: set[int | str] = set()
-        """Requests that were cancelled before they began. Written by the link's thread."""
 
     def cancel(self, id_: int | str) -> None:
         """A `cancel` came for that request. Called on the link's thread."""
         if id_ in self._link.unanswered:
-            self.cancelled.add(id_)
             self._interrupter.cancel(id_)
 
     def run(self) -> None:
         """Serves requests until `stop`, which it answers."""
-        for request in self._requests():
-            self._load_script(request)
+        for job in self._requests():
+            self._load_script(job.request)
             if self._actor is not None:
                 break
         if self._actor is not None and self._actor.asynchronous:
@@ -93,7 +103,7 @@ class Runner:
 
     # -- requests -----------------------------------------------------------------------------------------------
 
-    def _requests(self) -> Iterator[RequestReceived]:
+    def _requests(self) -> Iterator[Job]:
         """`load` and `activate` requests, in order, until `stop`."""
         link = self._link
         while True:
@@ -102,45 +112,63 @@ class Runner:
                 link.flush()
             else:
                 link.flush_soon()
-            request = link.jobs.get()
-            if request.method == "stop":
-                link.respond(request.id, {})
+            job = link.jobs.get()
+            if job.request.method == "stop":
+                link.respond(job.request.id, {})
                 return
-            yield request
+            yield job
 
     def _activations(self) -> Iterator[_Activation]:
         """Activations to run. What is to be skipped or refused is answered on the way."""
         link = self._link
-        for request in self._requests():
+        for job in self._requests():
+            request = job.request
             if request.method == "load":
-                link.fail(request.id, Code.INVALID_REQUEST, "an actor is loaded already")
+                link.fail(request.id, Code.INVALID_REQUEST, _SECOND_LOAD)
                 continue
             try:
                 params = request.params.decode(Activate)
-                payload = _decode_inputs(params.inputs, request.params.json)
+                payload = _decode_inputs(params.inputs, request.params.json, link.limits.max_depth - INPUT_DEPTH)
             except (ProtocolViolationError, MalformedMessageError) as e:
-                link.fail(request.id, Code.INVALID_PARAMS, str(e))
+                self._refuse(request, e)
                 continue
             if link.stopping or self._epochs.skips(params.epoch):
-                self.cancelled.discard(request.id)
+                self._interrupter.take_cancelled(request.id)
                 link.fail(request.id, Code.SKIPPED, "skipped")
-            elif request.id in self.cancelled:
-                self.cancelled.discard(request.id)
+            elif self._interrupter.take_cancelled(request.id):
                 self._epochs.failed(params.epoch)
                 link.fail(request.id, Code.CANCELLED, "cancelled")
+            elif (timeout := _time_left(params, job.received)) is not None and timeout <= 0:
+                self._epochs.failed(params.epoch)
+                link.fail(request.id, Code.DEADLINE_EXCEEDED, "its deadline was over before it could start")
             else:
-                yield _Activation(self, request.id, params, payload)
+                yield _Activation(self, request.id, params, payload, timeout)
+
+    def _refuse(self, request: RequestReceived, error: Exception) -> None:
+        """Answers a request whose params are not what its method takes. The link ends where they cannot be read."""
+        try:
+            plain = request.params.plain()
+            values.verify(plain, self.limits.max_depth - 1)
+            msgspec.msgpack.encode(plain)  # which an integer that came as text may not fit
+        except (ProtocolViolationError, MalformedMessageError, OverflowError) as e:
+            self._link.violated(e)
+        self._interrupter.take_cancelled(request.id)
+        self._link.fail(request.id, Code.INVALID_PARAMS, str(error))
 
     def _load_script(self, request: RequestReceived) -> None:
         link = self._link
         if request.method != "load":
-            link.fail(request.id, Code.INVALID_REQUEST, "no actor is loaded")
+            link.fail(request.id, Code.INVALID_REQUEST, "no script is loaded")
+            return
+        if self._has_run:
+            link.fail(request.id, Code.INVALID_REQUEST, _SECOND_LOAD)
             return
         try:
             load = request.params.decode(Load)
         except ProtocolViolationError as e:
-            link.fail(request.id, Code.INVALID_PARAMS, str(e))
+            self._refuse(request, e)
             return
+        self._has_run = True
         interrupter = self._interrupter
         error: BaseException | None = None
         interrupter.begin(request.id, None if load.deadline_ms is None else load.deadline_ms / 1000)
@@ -151,7 +179,6 @@ class Runner:
             error = e
         link.busy = None
         reason = interrupter.end()
-        self.cancelled.discard(request.id)
         if error is None and reason is None:
             assert self._actor is not None
             self._load = load
@@ -256,8 +283,6 @@ class Runner:
     def begin(self, activation: _Activation) -> ActorContext:
         assert self._state is not None
         assert self._load is not None
-        params = activation.params
-        timeout = params.timeout_ms
         context = ActorContext(
             activation.payload,
             self._state,
@@ -266,24 +291,25 @@ class Runner:
             emit=activation.send,
             write_log=self._log,
         )
-        self._link.busy = Busy(activation.id, params.activation, time.monotonic())
-        self._interrupter.begin(activation.id, None if timeout is None else timeout / 1000)
+        self._link.busy = Busy(activation.id, activation.params.activation, time.monotonic())
+        self._interrupter.begin(activation.id, activation.timeout)
         return context
 
     def end(self, activation: _Activation, error: BaseException | None) -> None:
         """Answers an activation: with its commit, or with why there is none."""
         reason = self._interrupter.end()
         self._link.busy = None
-        self.cancelled.discard(activation.id)
         assert self._state is not None
         assert self._load is not None
         if error is None and reason is None:
             try:
-                outputs = collect(activation.result, self._load.outports, self._link.limits.max_message)
+                outputs = collect(activation.result, self._load.outports, self.limits)
+                commit = Commit(outputs=outputs, state=self._state.operations(), sent=activation.sent)
+                check_size(commit, self.limits)
             except BaseException as e:
                 error = e
             else:
-                commit = Commit(outputs=outputs, state=self._state.commit(), sent=activation.sent)
+                self._state.commit()
                 self._link.respond(activation.id, commit)
                 return
         self._state.rollback()
@@ -300,17 +326,26 @@ class Runner:
         self._link.notify("send", params)
 
     @property
-    def max_message(self) -> int:
-        return self._link.limits.max_message
+    def limits(self) -> WireLimits:
+        return self._link.limits
 
     def _log(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
         if level not in _LEVELS:
             raise ValueError(f"context.log: the level is debug, info, warning or error, not {level!r}")
-        plain = {name: values.check_plain(value, name) for name, value in fields.items()}
-        self._link.notify("log", Log(level=level, message=message[: self.max_message // 4], fields=plain))
+        longest = self.limits.max_message // 4
+        try:
+            plain = values.check_plain(dict(fields), "fields", self.limits.max_depth - LOG_DEPTH)
+            size = len(msgspec.msgpack.encode(plain))
+        except (NotAMessageError, UnicodeEncodeError) as e:
+            plain, size = {"unsendable": str(e)}, 0
+        if size > longest:
+            plain = {"unsendable": f"the fields have {size} bytes; {longest} is the most"}
+        text = message[:longest].encode(errors="replace")[:longest].decode(errors="ignore")
+        # A record of something that went wrong must not be what goes wrong.
+        self._link.notify("log", Log(level=level, message=text, fields=plain))
 
     def _fetch(self, keys: Sequence[str]) -> Mapping[str, Sequence[Any]]:
-        return self._ask("state.fetch", StateFetch(keys=list(keys)), dict[str, list[Any]])
+        return self._ask("state.fetch", StateFetch(keys=list(keys)), dict[str, Stored])
 
     def _fetch_keys(self, pattern: str) -> Sequence[str]:
         return self._ask("state.keys", StateKeys(pattern=pattern), list[str])
@@ -325,16 +360,20 @@ class Runner:
 class _Activation:
     """One activation, as a context manager around the call of the script: whatever comes out of it is answered."""
 
-    __slots__ = ("_open", "_runner", "context", "id", "params", "payload", "result", "sent")
+    __slots__ = ("_open", "_runner", "context", "id", "params", "payload", "result", "sent", "timeout")
 
     context: ActorContext
 
-    def __init__(self, runner: Runner, id_: int | str, params: Activate, payload: dict[str, Message]) -> None:
+    def __init__(
+        self, runner: Runner, id_: int | str, params: Activate, payload: dict[str, Message], timeout: float | None
+    ) -> None:
         self._runner = runner
         self._open = True
         self.id = id_
         self.params = params
         self.payload = payload
+        self.timeout = timeout
+        """Seconds that it may take."""
         self.result: Any = None
         self.sent = 0
         """How many messages left before the end."""
@@ -356,7 +395,7 @@ class _Activation:
             raise RuntimeError("context.send: the activation of this context has ended")
         if message is None:
             return
-        raw = encode(message, f"send({check_port(port)!r})", self._runner.max_message)
+        raw = encode(message, f"send({check_port(port)!r})", self._runner.limits)
         params = self.params
         index, self.sent = self.sent, self.sent + 1
         self._runner.send(
@@ -364,18 +403,26 @@ class _Activation:
         )
 
 
-def _decode_inputs(inputs: Mapping[str, msgspec.Raw], json: bool) -> dict[str, Message]:
+def _time_left(params: Activate, received: float) -> float | None:
+    """Seconds that an activation which starts now may take, by its timeout and by its deadline."""
+    # A timeout of 0 is over when the script has begun, and not before.
+    timeout = None if params.timeout_ms is None else max(params.timeout_ms / 1000, 1e-6)
+    if params.deadline_ms is None:
+        return timeout
+    left = received + params.deadline_ms / 1000 - time.monotonic()
+    return left if timeout is None else min(left, timeout)
+
+
+def _decode_inputs(inputs: Mapping[str, msgspec.Raw], json: bool, max_depth: int) -> dict[str, Message]:
     if json:
-        return {port: _from_json(raw) for port, raw in inputs.items()}
-    return {port: Message.decode(raw) for port, raw in inputs.items()}
+        return {port: _from_json(raw, max_depth) for port, raw in inputs.items()}
+    return {port: Message.decode(raw, max_depth) for port, raw in inputs.items()}
 
 
-def _from_json(raw: msgspec.Raw) -> Message:
-    """A message of a text frame, where bytes are base64."""
+def _from_json(raw: msgspec.Raw, max_depth: int) -> Message:
+    """A message of a text frame."""
     try:
         type_, value = msgspec.json.decode(raw, type=tuple[str, Any])
-        if type_ == values.BYTES:
-            value = msgspec.convert(value, bytes)
-        return Message.decode(values.encode(type_, value))
-    except (msgspec.DecodeError, msgspec.ValidationError, NotAMessageError) as e:
+        return Message.decode(values.encode(*from_text(type_, value), max_depth=max_depth), max_depth)
+    except (msgspec.DecodeError, UnicodeDecodeError, NotAMessageError) as e:
         raise MalformedMessageError(str(e)) from None

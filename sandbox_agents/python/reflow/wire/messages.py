@@ -6,7 +6,7 @@ Types only: what may be sent when is decided in `session` and by the two ends.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -52,6 +52,11 @@ class _Params(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Unknown members are ignored, so that a later version can add some."""
 
 
+Ordinal = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+"""Up to what every language holds exactly."""
+
+
 class Hello(_Params):
     protocol: list[int]
     runtime: str
@@ -76,7 +81,7 @@ class HelloResult(_Params):
 
 class StateSettings(_Params):
     backend: str = "redis"
-    ttl_ms: int | None = None
+    ttl_ms: Milliseconds | None = None
 
 
 class Load(_Params):
@@ -86,13 +91,13 @@ class Load(_Params):
     source: str
     export: str = ""
     config: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
-    incarnation: int = 1
+    incarnation: Ordinal = 1
     inports: list[str] = msgspec.field(default_factory=list[str])
     outports: list[str] | None = None
     error_port: bool = False
     state: StateSettings = msgspec.field(default_factory=StateSettings)
     metadata: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
-    deadline_ms: int | None = None
+    deadline_ms: Milliseconds | None = None
 
 
 class LoadResult(_Params):
@@ -103,11 +108,12 @@ class LoadResult(_Params):
 
 
 class Activate(_Params):
-    activation: int
-    attempt: int
-    epoch: int
+    activation: Ordinal
+    attempt: Ordinal
+    epoch: Ordinal
     inputs: dict[str, msgspec.Raw]
-    timeout_ms: int | None = None
+    timeout_ms: Milliseconds | None = None
+    deadline_ms: Milliseconds | None = None
 
 
 class Commit(_Params):
@@ -145,7 +151,7 @@ class Log(_Params):
 
 
 class Stop(_Params):
-    grace_ms: int = 5000
+    grace_ms: Milliseconds = 5000
 
 
 class Pong(_Params):

@@ -11,12 +11,13 @@ Not thread-safe.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 
 from .limits import WireLimits
 from .messages import Cancel
+from .values import DEFAULT_DEPTH, MalformedMessageError, verify
 
 T = TypeVar("T")
 
@@ -27,6 +28,10 @@ MAX_METHOD_LENGTH: Final = 64
 
 class ProtocolViolationError(Exception):
     """The peer did what specs/protocol.md does not allow. The link must be closed with 4001."""
+
+
+class InvalidPayloadError(ProtocolViolationError):
+    """Params or a result that are well encoded, and not of the shape that their method has."""
 
 
 class LocalProtocolError(Exception):
@@ -52,7 +57,7 @@ class RpcError(msgspec.Struct, frozen=True):
 
 
 class _ErrorBody(msgspec.Struct, omit_defaults=True):
-    code: int
+    code: Annotated[int, msgspec.Meta(ge=-(2**53) + 1, le=2**53 - 1)]
     message: str
     data: msgspec.Raw = msgspec.Raw(b"")
 
@@ -69,20 +74,36 @@ class _Envelope(msgspec.Struct):
 
 
 class Payload(msgspec.Struct, frozen=True):
-    """Encoded params or a result, decoded into a type by whoever knows which."""
+    """Encoded params or a result, decoded into a type by whoever knows which.
+
+    What is in it is looked at when it is decoded, and not before: most of it is messages, which are checked one by
+    one. `depth` is how many arrays and maps may stand inside one another in it.
+    """
 
     raw: msgspec.Raw
     json: bool = False
+    depth: int = DEFAULT_DEPTH
 
     def decode(self, type_: type[T]) -> T:
         """
         Raises:
-            ProtocolViolationError: the peer sent something that is not of that type.
+            InvalidPayloadError: the peer sent something that is not of that type.
+            ProtocolViolationError: what it sent is malformed.
         """
         return _decode(self.raw, type_, self.json)
 
     def plain(self) -> Any:
-        return _decode(self.raw, Any, self.json)  # type: ignore[arg-type]
+        """The whole of it as a plain value (specs/protocol.md §3).
+
+        Raises:
+            ProtocolViolationError: it is malformed, too deep, or no plain value.
+        """
+        value = _decode(self.raw, Any, self.json)
+        try:
+            verify(value, self.depth)
+        except MalformedMessageError as e:
+            raise ProtocolViolationError(f"malformed: {e}") from None
+        return value
 
 
 class RequestReceived(msgspec.Struct, frozen=True):
@@ -146,6 +167,8 @@ def _decode(raw: bytes | msgspec.Raw, type_: Any, json: bool) -> Any:
     try:
         decoder = _decoders.json(type_) if json else _decoders.msgpack(type_)
         return decoder.decode(raw)
+    except msgspec.ValidationError as e:
+        raise InvalidPayloadError(f"invalid: {e}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError, ValueError) as e:
         raise ProtocolViolationError(f"malformed: {e}") from None
 
@@ -243,7 +266,10 @@ class Session:
         """
         limits = self.limits
         json = isinstance(frame, str)
-        data = frame.encode() if isinstance(frame, str) else bytes(frame)
+        try:
+            data = frame.encode() if isinstance(frame, str) else bytes(frame)
+        except UnicodeEncodeError:
+            raise ProtocolViolationError("a text frame with half of a surrogate pair") from None
         if len(data) > limits.max_frame:
             raise ProtocolViolationError(f"a frame of {len(data)} bytes is over the limit of {limits.max_frame}")
         if not data:
@@ -256,16 +282,17 @@ class Session:
                 raise ProtocolViolationError(f"a batch of {len(envelopes)}; 1 to {limits.max_batch} are allowed")
         else:
             envelopes = [_decode(data, _Envelope, json)]
-        return [self._event(e, json) for e in envelopes]
+        depth = limits.max_depth - (2 if many else 1)
+        return [self._event(e, json, depth) for e in envelopes]
 
-    def _event(self, e: _Envelope, json: bool) -> Event:
+    def _event(self, e: _Envelope, json: bool, depth: int) -> Event:
         if e.jsonrpc != JSONRPC:
             raise ProtocolViolationError(f"jsonrpc is {e.jsonrpc[:10]!r}, not {JSONRPC!r}")
         if e.method is not msgspec.UNSET:
-            return self._called(e, e.method, json)
-        return self._answered(e, json)
+            return self._called(e, e.method, json, depth)
+        return self._answered(e, json, depth)
 
-    def _called(self, e: _Envelope, method: str, json: bool) -> Event:
+    def _called(self, e: _Envelope, method: str, json: bool, depth: int) -> Event:
         if e.result is not msgspec.UNSET or e.error is not msgspec.UNSET:
             raise ProtocolViolationError("a message is both request and response")
         if not 1 <= len(method) <= MAX_METHOD_LENGTH:
@@ -275,7 +302,7 @@ class Session:
             raw = _EMPTY_PARAMS_JSON if json else _EMPTY_PARAMS
         elif not _is_map(raw, json):
             raise ProtocolViolationError(f"{method}: params must be a map")
-        params = Payload(raw, json)
+        params = Payload(raw, json, depth)
         if e.id is msgspec.UNSET:
             return NotificationReceived(method, params)
         if e.id is None:
@@ -292,7 +319,7 @@ class Session:
         self._answering.add(e.id)
         return RequestReceived(e.id, method, params)
 
-    def _answered(self, e: _Envelope, json: bool) -> Outcome:
+    def _answered(self, e: _Envelope, json: bool, depth: int) -> Outcome:
         if e.id is msgspec.UNSET or e.id is None:
             raise ProtocolViolationError("a message without method or id")
         method = self._asked.pop(e.id, None)
@@ -304,7 +331,7 @@ class Session:
             body = e.error
             return Outcome(e.id, method, error=RpcError(body.code, body.message, body.data, json))
         assert e.result is not msgspec.UNSET
-        return Outcome(e.id, method, result=Payload(e.result, json))
+        return Outcome(e.id, method, result=Payload(e.result, json, depth))
 
     # -- frames -------------------------------------------------------------------------------------------------
 
@@ -317,14 +344,14 @@ class Session:
         first = encode(self._out.popleft())
         if not self._out or len(first) >= limits.batch_bytes:
             return first.decode() if self._text else first
-        parts, size = [first], len(first)
+        parts, size = [first], len(first) + _BATCH_BYTES
         while self._out and len(parts) < limits.max_batch and size < limits.batch_bytes:
             part = encode(self._out[0])
-            if size + len(part) > limits.max_frame:
+            if size + len(part) >= limits.max_frame:
                 break
             self._out.popleft()
             parts.append(part)
-            size += len(part)
+            size += len(part) + 1  # a comma, in text
         if len(parts) == 1:
             return first.decode() if self._text else first
         if self._text:
@@ -339,6 +366,10 @@ class Session:
         unknown = [Outcome(id_, method) for id_, method in self._asked.items()]
         self._asked.clear()
         return unknown
+
+
+_BATCH_BYTES: Final = 3
+"""What an array takes around its messages, at most."""
 
 
 def _array_header(n: int) -> bytes:

@@ -54,7 +54,7 @@ class ErrorValue(msgspec.Struct, frozen=True, omit_defaults=True):
     data: Any = None
 
 
-class TypedMessage(msgspec.Struct, frozen=True, array_like=True):
+class TypedMessage(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """`[type, value]` as it travels; the value is left encoded until somebody needs it."""
 
     type: str
@@ -176,7 +176,13 @@ def encode(type_: str, value: Any, path: str = "value", max_depth: int = DEFAULT
     Raises:
         NotAMessageError: the value is no message value, or not one of that type.
     """
-    return msgspec.Raw(_encoder.encode([type_, _shape(type_, value, path, max_depth)]))
+    shaped = _shape(type_, value, path, max_depth)
+    try:
+        return msgspec.Raw(_encoder.encode([type_, shaped]))
+    except UnicodeEncodeError:
+        raise NotAMessageError(
+            f"{path}: a text holds half of a surrogate pair, which is not valid Unicode; use .encode(…)"
+        ) from None
 
 
 def _shape(type_: str, value: Any, path: str, max_depth: int) -> Any:
@@ -192,7 +198,10 @@ def _shape(type_: str, value: Any, path: str, max_depth: int) -> Any:
         case "float":
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise NotAMessageError(f"{path}: a float is needed, not {type(value).__name__}")
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                raise NotAMessageError(f"{path}: an integer of this size is no float; use a string") from None
         case "string":
             if not isinstance(value, str):
                 raise NotAMessageError(f"{path}: a string is needed, not {type(value).__name__}")
@@ -208,12 +217,16 @@ def _shape(type_: str, value: Any, path: str, max_depth: int) -> Any:
         case "option":
             if value is None:
                 return None
+            if max_depth <= 0:
+                raise NotAMessageError(f"{path}: nested too deeply")
             inner_type, inner = value if _is_typed(value) else (type_of(value), value)
             return [inner_type, _shape(inner_type, inner, path, max_depth - 1)]
         case "error":
             error = value if isinstance(value, ErrorValue) else _to_error(value, path)
+            if not _is_code(error.code):
+                raise NotAMessageError(f"{path}.code: a string or an integer is needed, not {_name(error.code)}")
             return {
-                k: check_plain(v, f"{path}.{k}", max_depth)
+                k: check_plain(v, f"{path}.{k}", max_depth - 1)
                 for k, v in (("message", error.message), ("code", error.code), ("data", error.data))
                 if v is not None
             }
@@ -231,6 +244,10 @@ def _is_typed(value: Any) -> bool:
         return False
     pair = cast("tuple[Any, ...]", value)
     return len(pair) == 2 and isinstance(pair[0], str) and pair[0] in TYPES
+
+
+def _is_code(code: object) -> bool:
+    return code is None or (isinstance(code, (str, int)) and not isinstance(code, bool))
 
 
 def _to_error(value: Any, path: str) -> ErrorValue:
@@ -261,8 +278,11 @@ _CONTAINERS: Final = frozenset((list, dict))
 _SCALARS: Final = frozenset((type(None), bool, int, float, str, bytes))
 
 
-def _verify(value: Any, depth: int) -> None:
+def verify(value: Any, depth: int) -> None:
     """That a freshly decoded value is plain: depth, string keys, 64-bit integers, no timestamps.
+
+    Raises:
+        MalformedMessageError: it is not.
 
     Element types are gathered by `set(map(type, …))`, so that a long array of scalars costs no Python per element.
     """
@@ -289,7 +309,7 @@ def _verify(value: Any, depth: int) -> None:
             raise MalformedMessageError("an integer over 64 bits (signed)")
     elif not kinds <= _NO_LOOK:
         for item in items:
-            _verify(item, depth - 1)
+            verify(item, depth - 1)
 
 
 _ONLY_INTEGERS: Final[set[type[Any]]] = {int}
@@ -326,13 +346,13 @@ def decode(raw: bytes | msgspec.Raw, max_depth: int = DEFAULT_DEPTH) -> tuple[st
     message = _split(raw)
     try:
         value = _plain_decoder.decode(message.value)
-        _verify(value, max_depth)
+        verify(value, max_depth)
     except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as e:
         raise MalformedMessageError(f"{message.type}: {e}") from None
-    return message.type, _of_type(message.type, value, message.value, max_depth)
+    return message.type, _of_type(message.type, value)
 
 
-def _of_type(type_: str, value: Any, raw: msgspec.Raw, max_depth: int) -> Any:
+def _of_type(type_: str, value: Any) -> Any:
     ok = True
     match type_:
         case "flow":
@@ -354,21 +374,31 @@ def _of_type(type_: str, value: Any, raw: msgspec.Raw, max_depth: int) -> Any:
             ok = isinstance(value, list)
         case "option":
             if value is not None:
-                return decode(raw, max_depth - 1)
+                return _inner(value)
         case "error":
             fields = cast("dict[str, Any]", value if isinstance(value, dict) else {})
-            ok = isinstance(fields.get("message"), str)
+            ok = isinstance(fields.get("message"), str) and _is_code(fields.get("code"))
             if ok:
-                code: Any = fields.get("code")
-                code = code if isinstance(code, (str, int)) else None
-                value = ErrorValue(fields["message"], code, fields.get("data"))
+                value = ErrorValue(fields["message"], fields.get("code"), fields.get("data"))
         case "stream":
             raise MalformedMessageError("streams are not carried by this version of the protocol")
         case _:
             pass
     if not ok:
-        raise MalformedMessageError(f"the value of a message of type {type_!r} is a {_name(cast('object', value))}")
+        wanted = "an error has a message (a string), and may have a code (a string or an integer)"
+        found = f"the value of a message of type {type_!r} is a {_name(cast('object', value))}"
+        raise MalformedMessageError(wanted if type_ == ERROR else found)
     return cast("Any", value)
+
+
+def _inner(pair: Any) -> tuple[str, Any]:
+    """The message that an option holds. It was decoded with the option: decoding it again at each level would cost
+    the square of the depth."""
+    match pair:
+        case [str(type_), value] if type_ in TYPES:
+            return type_, _of_type(type_, value)
+        case _:
+            raise MalformedMessageError("an option holds nothing, or a message: [type, value]")
 
 
 def _name(value: object) -> str:
