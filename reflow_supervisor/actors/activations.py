@@ -22,7 +22,7 @@ from reflow.wire.messages import Code, Failure
 from reflow.wire.session import Outcome, ProtocolViolationError
 
 from reflow_supervisor.network.inbox import Activation
-from reflow_supervisor.rpc.link import Link, LinkClosedError
+from reflow_supervisor.rpc.link import Link
 from reflow_supervisor.supervision import TimedOut
 
 from .commit import BrokenAnswerError, Committer, RefusedError
@@ -75,7 +75,8 @@ class Activations:
         """When the first of those handed out can have begun: when the one before it was answered."""
         self._answers: deque[tuple[_Handed, messages.Commit | Failure]] = deque()
         self._failing = False
-        """A failure waits among the answers: until it is dealt with, whatever is handed out would be skipped."""
+        """A failure is to be dealt with: what is handed out before that would be skipped, or left with an agent that is
+        about to be replaced."""
         self._wake = trio.Event()
 
     async def run(self) -> bool:
@@ -102,7 +103,8 @@ class Activations:
         timeout_ms = None if timeout is None else round(timeout * 1000)
         while True:
             changed = self._router.changed
-            while not self._failing and (activation := inbox.take()) is not None:
+            # What is not sent to a link that is over cannot be blamed for the sandbox's end.
+            while not self._failing and self._link.end is None and (activation := inbox.take()) is not None:
                 handed = _Handed(activation, activation.attempt, trio.current_time())
                 params = messages.Activate(
                     activation=activation.id,
@@ -118,10 +120,7 @@ class Activations:
                 def answered(outcome: Outcome, handed: _Handed = handed) -> None:
                     self._answered(handed, outcome)
 
-                try:
-                    self._link.call("activate", params, answered)
-                except LinkClosedError:
-                    return
+                self._link.call("activate", params, answered)
             await changed.wait()
 
     async def _watch_overruns(self) -> None:
@@ -173,6 +172,8 @@ class Activations:
         handed = self._handed[0] if self._handed else None
         if handed is None or (handed.activation.id, handed.attempt) != (sent.activation, sent.attempt):
             return
+        if handed.refusal is not None:
+            return  # the activation is going to fail
         activation = handed.activation
         if sent.index < activation.sent:
             return  # an earlier attempt's was placed
@@ -183,7 +184,7 @@ class Activations:
         except BrokenAnswerError as e:
             raise ProtocolViolationError(str(e)) from None
         except RefusedError as e:
-            handed.refusal = handed.refusal or e.failure
+            handed.refusal = e.failure
             return
         activation.sent += 1
         self._node.meter.emitted += 1
@@ -207,9 +208,11 @@ class Activations:
                         self._answers.popleft()
                         self._router.bump()
                     else:
-                        await self._commit_batch()
+                        await self._commit_batch(first, answer)
                 except RefusedError as e:
-                    # The agent's copy of the state has the effects of what was refused.
+                    # The agent's copy of the state has the effects of what was refused, and so may all that follows.
+                    self._failing = True
+                    self._handed.clear()
                     refused = next(h for h, _ in self._answers if self._node.inbox.is_in_flight(h.activation))
                     await self._failures.failed(refused.activation, e.failure)
                     return True
@@ -221,30 +224,32 @@ class Activations:
             await self._wake.wait()
             self._wake = trio.Event()
 
-    async def _commit_batch(self) -> None:
+    async def _commit_batch(self, handed: _Handed, answer: messages.Commit) -> None:
         """Commits the first answer, when there is room for it, and with it those behind it that are ready.
 
         Raises:
             BrokenAnswerError, RefusedError: the first cannot be committed. A later one waits until it is the first.
         """
         committer = self._committer
-        batch: list[Decided] = []
-        for handed, answer in islice(self._answers, MAX_BATCH):
-            if isinstance(answer, Failure) or (batch and handed.refusal is not None):
+        first = self._decide(handed, answer)
+        await committer.wait_for_room(first)
+        batch = [first]
+        # Only now: while it waited for room, more may have come.
+        for later, its_answer in islice(self._answers, 1, MAX_BATCH):
+            if isinstance(its_answer, Failure):
                 break
-            if handed.refusal is not None:
-                raise RefusedError(handed.refusal)
             try:
-                decided = committer.decide(handed.activation, answer, handed.at)
+                decided = self._decide(later, its_answer)
             except (BrokenAnswerError, RefusedError):
-                if not batch:
-                    raise
                 break
-            if not batch:
-                await committer.wait_for_room(decided)
-            elif not committer.fits(batch, decided):
+            if not committer.fits(batch, decided):
                 break
             batch.append(decided)
         await committer.commit(batch)
         for _ in batch:
             self._answers.popleft()
+
+    def _decide(self, handed: _Handed, answer: messages.Commit) -> Decided:
+        if handed.refusal is not None:
+            raise RefusedError(handed.refusal)
+        return self._committer.decide(handed.activation, answer, handed.at)

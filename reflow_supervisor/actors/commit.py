@@ -38,6 +38,9 @@ from .node import Decided, Host, Node
 
 STATE_LIMITS = StateLimits()
 
+MAX_UNDECLARED = 20
+"""Ports that are not declared and are spoken of, at most, in one incarnation."""
+
 
 class BrokenAnswerError(Exception):
     """The agent answered what no agent may; the text says what."""
@@ -59,6 +62,8 @@ class Committer:
         self._node = node
         component = node.plan.component
         self._types = {port.name: parse_port_type(port.type) for port in component.outports}
+        self._undeclared: set[str] = set()
+        """Those that were spoken of."""
 
     def check_output(self, port: str, message: bytes) -> None:
         """
@@ -75,11 +80,19 @@ class Committer:
             if type != values.ERROR and not accepts(expected, type):
                 text = f"port {port!r} is declared {expected}, and got a message of type {type}"
                 raise RefusedError(Failure(type="PortTypeError", message=text))
-        elif not node.plan.component.open_ports and not self._host.router.unrouted[node.id, port]:
-            declared = ", ".join(self._types) or "none"
-            self._host.report(
-                "error", node.id, f"returned port {port!r}, which it does not declare (declared: {declared})"
-            )
+        elif not node.plan.component.open_ports:
+            self._say_undeclared(port)
+
+    def _say_undeclared(self, port: str) -> None:
+        told, node = self._undeclared, self._node
+        if port in told or len(told) >= MAX_UNDECLARED or self._host.router.unrouted[node.id, port]:
+            return
+        told.add(port)
+        declared = ", ".join(self._types) or "none"
+        more = "; of further ones nothing is said" if len(told) == MAX_UNDECLARED else ""
+        self._host.report(
+            "error", node.id, f"returned port {port!r}, which it does not declare (declared: {declared}){more}"
+        )
 
     def decide(self, activation: Activation, answer: messages.Commit, since: float) -> Decided:
         """What an answer would do. Nothing of it is done yet.

@@ -13,7 +13,7 @@ from reflow_supervisor.network.inbox import Activation, DeadLetter
 from reflow_supervisor.supervision import ExitReason
 from reflow_supervisor.telemetry.meters import LastError
 
-from .endings import one_line
+from .endings import LinkDown, one_line
 from .node import Host, Node
 
 MAX_MESSAGE = 8 * 1024
@@ -66,14 +66,12 @@ class Failures:
 
     async def failed(self, activation: Activation, failure: Failure) -> None:
         """An activation failed. With an `error` port, the failure goes there as soon as there is room, and the input is
-        done; otherwise it is tried again, or given up."""
+        done; otherwise, and where a connection of that port refuses it, it is tried again, or given up."""
         node, router = self._node, self._host.router
         node.meter.failure(failure.type, failure.message, failure.traceback, self._host.wall_clock())
         self._host.report("error", node.id, text_of(failure), {"activation": activation.id})
         self._host.on_failure(node.id, "activation", one_line(f"{failure.type}: {failure.message}"), failure.traceback)
-        if node.plan.component.outport("error") is not None:
-            while not router.has_room(node.id, ["error"]):
-                await router.changed.wait()
+        if await self._error_port_takes_it():
             node.inbox.skip(activation)
             error = {"message": failure.message, "code": failure.type}
             router.place(node.id, "error", values.encode(values.ERROR, error))
@@ -81,6 +79,14 @@ class Failures:
         else:
             self._bury(node.inbox.failed(activation, failure))
         router.bump()
+
+    async def _error_port_takes_it(self) -> bool:
+        node, router = self._node, self._host.router
+        if node.plan.component.outport("error") is None:
+            return False
+        while not router.has_room(node.id, ["error"]):
+            await router.changed.wait()
+        return not router.refusal(node.id, ["error"])
 
     def loading_failed(self, failure: Failure) -> None:
         self._host.report("error", self._node.id, text_of(failure))
@@ -94,7 +100,9 @@ class Failures:
             self._note(kind, text, "")
             return
         node.meter.failure(kind, text, "", self._host.wall_clock())
-        self._bury(node.inbox.lost(Failure(type=kind, message=f"the sandbox {text}")))
+        # What a link says of its end is a sentence already.
+        message = text if isinstance(reason, LinkDown) else f"the sandbox {text}"
+        self._bury(node.inbox.lost(Failure(type=kind, message=message)))
         self._host.router.bump()
 
     def give_back(self) -> None:

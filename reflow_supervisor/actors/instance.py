@@ -14,6 +14,7 @@ from reflow.wire import messages
 from reflow.wire.messages import Failure
 from reflow.wire.session import NotificationReceived, ProtocolViolationError, RequestReceived
 
+from reflow_supervisor.errors import DiscoveryError
 from reflow_supervisor.network.component import Runtime
 from reflow_supervisor.rpc.link import ClosedBy, Link, LinkClosedError, LinkEnd, RequestFailedError
 from reflow_supervisor.sandbox.backend import Sandbox, SandboxRuntime
@@ -129,7 +130,11 @@ class Instance:
 
     async def _load(self, sandbox: Sandbox, link: Link) -> None:
         plan, component = self._node.plan, self._node.plan.component
-        await trio.to_thread.run_sync(materialise, plan.modules, plan.source, sandbox.workspace)
+        try:
+            await trio.to_thread.run_sync(materialise, plan.modules, plan.source, sandbox.workspace)
+        except (DiscoveryError, OSError) as e:
+            missing = Failure(type="FilesError", message=f"its files cannot be put into the sandbox: {e}")
+            raise LoadFailedError(missing, plan.source.file) from None
         params = messages.Load(
             node=plan.node,
             component=component.name,

@@ -1,0 +1,158 @@
+"""What becomes of an activation that failed, and what is said, counted and kept of it."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from actors.world import WALL, World, message, settled
+from reflow.wire import messages
+from reflow.wire.messages import Failure
+
+from reflow_supervisor.actors.endings import LinkDown
+from reflow_supervisor.actors.failures import MAX_MESSAGE, MAX_TRACEBACK, Failures, bounded, preview, text_of
+from reflow_supervisor.network.component import PortDecl
+from reflow_supervisor.network.inbox import Activation
+from reflow_supervisor.rpc.link import ClosedBy, LinkEnd
+from reflow_supervisor.supervision import Exited, ExitReason
+
+NO = Failure(type="ValueError", message="no", traceback="Traceback: no\n")
+
+
+def taken(world: World, count: int = 1) -> list[Activation]:
+    world.feed(*range(count))
+    found = [world.inbox.take() for _ in range(count)]
+    return [activation for activation in found if activation is not None]
+
+
+class TestTexts:
+    def test_of_a_message_the_beginning_is_kept_of_a_traceback_the_end(self) -> None:
+        long = Failure(
+            type="T" * 300,
+            message="a" + "m" * MAX_MESSAGE,
+            traceback="t" * MAX_TRACEBACK + "z",
+            file="f" * 2000,
+            line=3,
+        )
+        kept = bounded(long)
+        assert (len(kept.type), len(kept.message), len(kept.traceback)) == (200, MAX_MESSAGE, MAX_TRACEBACK)
+        assert (kept.message[0], kept.traceback[-1], len(kept.file or ""), kept.line) == ("a", "z", 1000, 3)
+
+    def test_the_log_has_the_traceback_where_there_is_one(self) -> None:
+        assert text_of(NO) == "Traceback: no"
+        assert text_of(Failure(type="ValueError", message="no")) == "ValueError: no"
+
+    def test_a_preview_is_short_whatever_came_in(self) -> None:
+        inputs = {
+            "a": message({"x": [1]}),
+            "b": message("y" * 500),
+            "c": message("z" * 70_000),
+            "d": message(None, "flow"),
+        }
+        shown = preview(Activation(1, {**inputs, "e": b"\xc1"}))  # type: ignore[dict-item]
+        size = memoryview(inputs["c"]).nbytes
+        y = f'"{"y" * 198}…'
+        assert shown == f'a={{"x":[1]}}, b={y}, c=({size} bytes), d=null, e=(1 bytes that are no message)'
+
+
+@pytest.mark.trio
+class TestFailed:
+    async def test_it_is_counted_and_said_and_waits_again_before_what_came_after_it(self) -> None:
+        world = World()
+        first, _ = taken(world, 2)
+        await Failures(world.host, world.node).failed(first, NO)
+        assert (world.inbox.in_flight, world.inbox.waiting, world.inbox.epoch) == (0, 2, 2)
+        assert world.inbox.take() is first
+        assert world.told == [("a", "activation", "ValueError: no", "Traceback: no\n")]
+        assert [(line.level, line.text, line.fields) for line in world.lines] == [
+            ("error", "Traceback: no", {"activation": 1})
+        ]
+        assert world.node.meter.failed == 1
+        assert world.node.meter.last_error is not None
+        assert world.node.meter.last_error.at == WALL
+
+    async def test_tried_often_enough_it_is_a_dead_letter(self) -> None:
+        world = World(max_attempts=2)
+        failures = Failures(world.host, world.node)
+        (first,) = taken(world)
+        await failures.failed(first, NO)
+        assert world.inbox.take() is first
+        await failures.failed(first, NO)
+        (letter,) = world.router.dead_letters
+        assert (letter.activation, letter.failure, letter.at) == (first, NO, WALL)
+        assert (world.node.meter.failed, world.node.meter.dead_letters, world.inbox.idle) == (2, 1, True)
+        assert world.said()[-1] == "dead letter after 2 attempts: no (ValueError); input: in=0"
+
+    async def test_an_error_port_takes_it_when_there_is_room(self) -> None:
+        world = World(outports=[PortDecl("error")], edges=["error"], capacity=1)
+        first, second = taken(world, 2)
+        failures = Failures(world.host, world.node)
+        await failures.failed(first, NO)
+        assert world.inbox.take() is second
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(failures.failed, second, NO)
+            await settled()
+            assert world.inbox.is_in_flight(second)
+            assert world.arrived() == [("error", {"message": "no", "code": "ValueError"})]
+        assert world.arrived() == [("error", {"message": "no", "code": "ValueError"})]
+        assert (world.inbox.idle, world.router.dead_letters, world.node.meter.emitted) == (True, [], 2)
+
+    async def test_cancelled_while_there_is_no_room_it_is_still_in_flight(self) -> None:
+        world = World(outports=[PortDecl("error")], edges=["error"], capacity=1)
+        world.consumer.offer(world.router.edges[0], message("full"))
+        (first,) = taken(world)
+        failures = Failures(world.host, world.node)
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(failures.failed, first, NO)
+                await settled()
+                scope.cancel()
+        assert world.inbox.is_in_flight(first)
+        failures.give_back()
+        assert (world.inbox.waiting, world.inbox.in_flight, first.failures) == (1, 0, 0)
+
+    async def test_an_error_port_whose_connection_refuses_is_not_filled_beyond_its_capacity(self) -> None:
+        world = World(outports=[PortDecl("error")], edges=["error"], capacity=1, on_full="fail", max_attempts=1)
+        failures = Failures(world.host, world.node)
+        for _ in range(3):
+            (activation,) = taken(world)
+            await failures.failed(activation, NO)
+        assert world.router.edges[0].queued == 1
+        assert [letter.activation.id for letter in world.router.dead_letters] == [2, 3]
+
+
+@pytest.mark.trio
+class TestLost:
+    @pytest.mark.parametrize(
+        ("reason", "text"),
+        [
+            (Exited(3), "the sandbox exited with code 3"),
+            (LinkDown(LinkEnd(ClosedBy.HUNG, "no answer")), "the agent does not answer: no answer"),
+        ],
+    )
+    async def test_one_alone_is_blamed(self, reason: ExitReason, text: str) -> None:
+        world = World(max_attempts=1)
+        taken(world)
+        Failures(world.host, world.node).lost(reason)
+        assert [letter.failure.message for letter in world.router.dead_letters] == [text]
+
+    async def test_of_several_none_is_and_they_go_alone_next_time(self) -> None:
+        world = World(max_attempts=1)
+        first, second = taken(world, 2)
+        Failures(world.host, world.node).lost(Exited(3))
+        assert (world.router.dead_letters, first.failures, second.failures) == ([], 0, 0)
+        assert (world.inbox.take(), world.inbox.take()) == (first, None)
+
+    async def test_without_any_only_the_last_error_is_kept(self) -> None:
+        world = World()
+        Failures(world.host, world.node).lost(Exited(3))
+        assert world.node.meter.failed == 0
+        assert world.node.meter.last_error is not None
+        assert world.node.meter.last_error.message == "exited with code 3"
+        assert world.inbox.epoch == 1
+
+    async def test_loading_that_failed_is_said_and_kept(self) -> None:
+        world = World()
+        Failures(world.host, world.node).loading_failed(messages.Failure(type="SyntaxError", message="bad"))
+        assert world.said("error") == ["SyntaxError: bad"]
+        assert world.node.meter.last_error is not None
+        assert world.node.meter.last_error.type == "SyntaxError"
