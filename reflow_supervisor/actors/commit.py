@@ -27,6 +27,7 @@ from collections.abc import Sequence
 
 import trio
 from reflow.wire import messages, values
+from reflow.wire.limits import MESSAGE_DEPTH
 from reflow.wire.messages import Failure
 
 from reflow_supervisor.network.inbox import Activation
@@ -62,6 +63,8 @@ class Committer:
         self._node = node
         component = node.plan.component
         self._types = {port.name: parse_port_type(port.type) for port in component.outports}
+        # As deep as an agent lets a script go: one deeper would break the protocol of the next agent.
+        self._max_depth = node.plan.max_depth - MESSAGE_DEPTH
         self._undeclared: set[str] = set()
         """Those that were spoken of."""
 
@@ -72,7 +75,7 @@ class Committer:
             RefusedError: it does not fit its port.
         """
         try:
-            type = values.decode(message)[0]
+            type = values.decode(message, self._max_depth)[0]
         except values.MalformedMessageError as e:
             raise BrokenAnswerError(str(e)) from None
         expected, node = self._types.get(port), self._node

@@ -52,7 +52,8 @@ class Plan:
     """What every incarnation of a node needs.
 
     `timeout` and `load_timeout`: seconds; `ttl`: seconds that a written key of its state lives, None for ever;
-    `log_rate`: lines of output a second. `run_id` distinguishes this run's commits from those of every other run.
+    `log_rate`: lines of output a second. `max_depth`: how deep a frame may be nested. `run_id` distinguishes this
+    run's commits from those of every other run.
     """
 
     node: str
@@ -66,6 +67,7 @@ class Plan:
     ttl: float | None
     run_id: str
     log_rate: int = 1000
+    max_depth: int = 64
 
 
 @attrs.frozen

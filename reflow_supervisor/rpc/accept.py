@@ -18,7 +18,7 @@ from reflow.wire.messages import CloseCode, Code, Hello, HelloResult, LinkLimits
 from reflow.wire.session import Event, ProtocolViolationError, RequestReceived, Session
 from trio_websocket import ConnectionClosed
 
-from .link import Link
+from .link import Link, end_connection
 from .stream import WatchedStream
 
 log = structlog.stdlib.get_logger(__name__)
@@ -76,7 +76,11 @@ class LinkHub:
             raise LinkRefusedError("wrong token")
         ws = await request.accept(subprotocol=SUBPROTOCOL)
         session = Session(self._limits)
-        hello = await self._hello(ws, session)
+        try:
+            hello = await self._hello(ws, session)
+        except BaseException:
+            await end_connection(ws, CloseCode.VIOLATION)
+            raise
         return Link(ws, session, hello, watched.renew, ping_interval=self._ping_interval)
 
     async def _read_socket(

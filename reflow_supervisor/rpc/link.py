@@ -29,6 +29,12 @@ from trio_websocket import ConnectionClosed
 
 T = TypeVar("T")
 
+MAX_QUEUED = 4096
+"""Messages that may wait for an agent that does not read; when there are more it is not listened to either."""
+
+CLOSING_TIMEOUT = 1.0
+"""Seconds that an agent has to answer the close of its link."""
+
 
 class ClosedBy(enum.StrEnum):
     """Why a link is over."""
@@ -111,6 +117,7 @@ class Link:
         self._handler: LinkHandler | None = None
         self._callbacks: dict[int | str, Callable[[Outcome], None]] = {}
         self._wake = trio.Event()
+        self._written = trio.Event()
         self._scope = trio.CancelScope()
 
     def attach(self, handler: LinkHandler) -> None:
@@ -216,23 +223,25 @@ class Link:
             if self.end is None:  # cancelled from outside
                 self.end = LinkEnd(ClosedBy.US)
             self._settle()
-            with trio.move_on_after(1, shield=True), contextlib.suppress(ConnectionClosed, trio.BrokenResourceError):
-                code = CloseCode.VIOLATION if self.end.by is ClosedBy.VIOLATION else CloseCode.DONE
-                await self._ws.aclose(int(code), self.end.detail[:100] or None)
+            code = CloseCode.VIOLATION if self.end.by is ClosedBy.VIOLATION else CloseCode.DONE
+            await end_connection(self._ws, code, self.end.detail)
             self.closed.set()
 
     def _settle(self) -> None:
-        """Gives every call that is still open its outcome: unknown."""
+        """Gives every call that is still open its outcome: unknown. Also one whose answer came in a frame that was
+        not read to its end."""
+        methods = {outcome.id: outcome.method for outcome in self._session.lost()}
         callbacks, self._callbacks = self._callbacks, {}
-        for outcome in self._session.lost():
-            callback = callbacks.pop(outcome.id, None)
-            if callback is not None:
-                callback(outcome)
+        for id, callback in callbacks.items():
+            callback(Outcome(id, methods.get(id, "")))
 
     async def _read(self) -> None:
         receive = self._session.receive
         try:
             while True:
+                while self._session.queued > MAX_QUEUED:
+                    self._written = trio.Event()
+                    await self._written.wait()
                 frame = await self._ws.get_message()
                 self._on_frame()
                 for event in receive(frame):
@@ -263,6 +272,7 @@ class Link:
                 self._wake = trio.Event()
                 while (frame := session.data_to_send()) is not None:
                     await self._ws.send_message(frame)
+                self._written.set()
         except ConnectionClosed:
             self._over(LinkEnd(ClosedBy.LOST))
 
@@ -276,6 +286,17 @@ class Link:
             if scope.cancelled_caught:
                 self._over(LinkEnd(ClosedBy.HUNG, f"no answer to a ping within {self._ping_timeout:g} s"))
                 return
+
+
+async def end_connection(ws: trio_websocket.WebSocketConnection, code: CloseCode, reason: str = "") -> None:
+    """Closes a connection within two seconds, whatever the peer does, also when cancelled; its reader ends too."""
+    gone = (ConnectionClosed, trio.BrokenResourceError)
+    with trio.move_on_after(CLOSING_TIMEOUT, shield=True), contextlib.suppress(*gone):
+        await ws.aclose(int(code), reason[:100] or None)
+    # A peer that does not read the close frame may have the reader waiting for room for what it sent itself.
+    with trio.move_on_after(CLOSING_TIMEOUT, shield=True), contextlib.suppress(ConnectionClosed):
+        while True:
+            await ws.get_message()
 
 
 def _ignore(outcome: Outcome) -> None:

@@ -188,6 +188,7 @@ class Workers:
             ttl=ttl,
             run_id=self._run_id,
             log_rate=config.limits.log_rate,
+            max_depth=config.limits.max_depth,
         )
         in_memory = component.state_backend == "memory"
         store = MemoryStore(clock=trio.current_time, ttl=ttl) if in_memory else services.store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from actors.world import World, message, settled
@@ -50,6 +51,20 @@ class TestDecide:
         committer.check_output("out", message({"message": "m"}, "error"))
         with pytest.raises(BrokenAnswerError):
             committer.check_output("out", b"\xc1")  # type: ignore[arg-type]
+
+    async def test_a_value_is_no_deeper_than_the_next_agent_takes(self) -> None:
+        """Its frame wraps it six times: one deeper, and that agent would close its link for it."""
+        committer = Committer((world := World()).host, world.node)
+
+        def nested(depth: int) -> msgspec.Raw:
+            value: object = 1
+            for _ in range(depth):
+                value = [value]
+            return message(value, "array")
+
+        committer.check_output("out", nested(world.node.plan.max_depth - 6))
+        with pytest.raises(BrokenAnswerError):
+            committer.check_output("out", nested(world.node.plan.max_depth - 5))
 
     async def test_an_undeclared_port_is_spoken_of_once_and_of_many_only_some_are(self) -> None:
         world = World()

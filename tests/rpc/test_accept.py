@@ -171,6 +171,28 @@ async def test_a_first_message_that_is_not_hello_is_turned_away(path: Path) -> N
         await hub.gets_its_agent(path)
 
 
+async def test_frames_instead_of_hello_leave_nothing_behind(path: Path) -> None:
+    """More of them than the WebSocket layer queues: its reader waited for ever for somebody to take them."""
+    async with waiting(path) as hub:
+        for _ in range(3):
+            async with connected(path) as ws:
+                with contextlib.suppress(ConnectionClosed):
+                    for _ in range(20):
+                        await ws.send_message("junk")
+        await hub.gets_its_agent(path)
+
+
+async def test_there_is_nobody_for_a_second_agent(path: Path) -> None:
+    async with waiting(path) as hub:
+        async with connected(path) as ws:
+            await say_hello(ws)
+            await hub.opened.wait()
+            with pytest.raises(OSError):
+                await trio.open_unix_socket(path)
+        assert hub.link is not None
+        await hub.link.closed.wait()
+
+
 async def test_an_agent_of_another_version_is_told_which_ones_there_are(path: Path) -> None:
     async with waiting(path) as hub:
         async with connected(path) as ws:

@@ -11,14 +11,12 @@ from typing import Any, Final, cast
 import msgspec
 
 from ..message import Message
-from ..wire.limits import WireLimits
+from ..wire.limits import MESSAGE_DEPTH, WireLimits
 from ..wire.messages import Commit
 from ..wire.values import NotAMessageError
 
 DEFAULT_PORT: Final = "output"
 MAX_PORT_BYTES: Final = 256
-MESSAGE_DEPTH: Final = 6
-"""How deep the value of an output stands, at most: batch, response, result, outputs, pair, message."""
 ENVELOPE_BYTES: Final = 512
 """What a response needs besides its result, at most."""
 

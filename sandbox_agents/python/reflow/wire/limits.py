@@ -12,6 +12,10 @@ KIB = 1024
 MIB = 1024 * KIB
 
 
+MESSAGE_DEPTH = 6
+"""How deep the value of an output stands in its frame, at most: batch, response, result, outputs, pair, message."""
+
+
 class WireLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes in bytes of encoded MessagePack; depth counts nested arrays and maps.
 

@@ -101,7 +101,9 @@ class Payload(msgspec.Struct, frozen=True):
         value = _decode(self.raw, Any, self.json)
         try:
             verify(value, self.depth)
-        except MalformedMessageError as e:
+            if self.json:
+                _encode(value)  # which an integer that came as text may not fit
+        except (MalformedMessageError, OverflowError) as e:
             raise ProtocolViolationError(f"malformed: {e}") from None
         return value
 
@@ -160,6 +162,7 @@ def _no_extensions(code: int, data: memoryview) -> Any:
     raise ProtocolViolationError(f"MessagePack extension type {code} is not allowed")
 
 
+_encode: Final = msgspec.msgpack.Encoder().encode
 _decoders: Final = _Decoders[Any]()
 
 
@@ -283,7 +286,15 @@ class Session:
         else:
             envelopes = [_decode(data, _Envelope, json)]
         depth = limits.max_depth - (2 if many else 1)
-        return [self._event(e, json, depth) for e in envelopes]
+        events: list[Event] = []
+        try:
+            for e in envelopes:
+                events.append(self._event(e, json, depth))  # noqa: PERF401 (what came before an error counts)
+        except ProtocolViolationError:
+            # Nobody will hear of what came before it in the frame: these outcomes are unknown.
+            self._asked.update((event.id, event.method) for event in events if isinstance(event, Outcome))
+            raise
+        return events
 
     def _event(self, e: _Envelope, json: bool, depth: int) -> Event:
         if e.jsonrpc != JSONRPC:
@@ -322,11 +333,12 @@ class Session:
     def _answered(self, e: _Envelope, json: bool, depth: int) -> Outcome:
         if e.id is msgspec.UNSET or e.id is None:
             raise ProtocolViolationError("a message without method or id")
-        method = self._asked.pop(e.id, None)
+        method = self._asked.get(e.id)
         if method is None:
             raise ProtocolViolationError(f"a response to {e.id!r}, which was not asked or is answered already")
         if (e.result is msgspec.UNSET) == (e.error is msgspec.UNSET):
             raise ProtocolViolationError("a response has a result or an error, and not both")
+        del self._asked[e.id]
         if e.error is not msgspec.UNSET:
             body = e.error
             return Outcome(e.id, method, error=RpcError(body.code, body.message, body.data, json))
@@ -340,7 +352,7 @@ class Session:
         if not self._out:
             return None
         limits = self.limits
-        encode = self._encode_json if self._text else self._encode
+        encode = self._encode_text if self._text else self._encode
         first = encode(self._out.popleft())
         if not self._out or len(first) >= limits.batch_bytes:
             return first.decode() if self._text else first
@@ -357,6 +369,10 @@ class Session:
         if self._text:
             return "[" + ",".join(p.decode() for p in parts) + "]"
         return _array_header(len(parts)) + b"".join(parts)
+
+    def _encode_text(self, message: dict[str, Any]) -> bytes:
+        # By way of MessagePack, in which the messages are that are already encoded.
+        return self._encode_json(_decode(self._encode(message), Any, json=False))
 
     def lost(self) -> list[Outcome]:
         """The link is down: every request of ours without an outcome is *unknown*, and nothing more is sent."""
