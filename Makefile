@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format wheel bench clean
+.PHONY: help setup demo test soak lint format wheel bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -21,6 +21,10 @@ demo: setup  ## Run the weather example on real data, kill a sandbox half way, p
 
 test: setup  ## The default suite
 	$(BIN)/python -m pytest
+
+MINUTES ?= 10
+soak: setup  ## Plans for the supervisor against its model, for MINUTES=10
+	$(BIN)/python scripts/soak.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: setup  ## ruff, pyright, import contracts
 	$(BIN)/ruff check .
