@@ -170,7 +170,9 @@ class WorkspaceConfig:
 @attrs.frozen(kw_only=True)
 class LimitsConfig:
     max_message_size: Annotated[int, Size(1024, 2**31)] = key("Largest message that a script may send.", 64 * _MB)
-    max_depth: Annotated[int, Integer(16, 1000)] = key("Deepest nesting of a message with its envelope, which takes 6.", 64)
+    max_depth: Annotated[int, Integer(16, 1000)] = key(
+        "Deepest nesting of a message with its envelope, which takes 6.", 64
+    )
     log_rate: Annotated[int, Integer(1, 1_000_000)] = key(
         "Log lines that one sandbox may write in a second; further ones are counted and dropped.", 1000
     )

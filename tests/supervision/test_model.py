@@ -29,8 +29,9 @@ CASES = 20_000
 def test_every_plan_leads_to_what_the_model_says() -> None:
     seen: Counter[str] = Counter()
 
-    # A plan that fails is made smaller by our own means, which know what a plan is.
-    @settings(max_examples=CASES, deadline=None, database=None, phases=[Phase.generate])
+    # The same plans every time: `make soak` looks for new ones. One that fails is made smaller by `shrink`, which is
+    # faster here than Hypothesis.
+    @settings(max_examples=CASES, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
     @given(st.binary(min_size=LENGTH, max_size=LENGTH))
     def plans(data: bytes) -> None:
         found = difference(decode(data), seen)
