@@ -59,6 +59,9 @@ from reflow_supervisor.supervision import (
     run_supervisor,
 )
 
+MOST_EVENTS = 2000
+"""More than any plan leads to, by far."""
+
 
 def play(plan: Plan) -> Trace:
     """Runs the plan.
@@ -113,6 +116,7 @@ class _Stage:
         self.born: Counter[str] = Counter()
         self.alive: dict[str, _Incarnation] = {}
         self.killed_early: set[str] = set()
+        self.noted = 0
         self.events: dict[str, list[tuple[Any, ...]]] = {}
         self.calls: list[tuple[Any, ...]] = []
         self.outcome = ""
@@ -295,6 +299,8 @@ class _Stage:
                 assert self.alive[below], f"{below} is said to be running"
 
     def note(self, path: str, event: Event) -> None:
+        self.noted += 1
+        assert self.noted < MOST_EVENTS, "it goes on for ever"
         common: tuple[Any, ...] = (event.child_id, event.incarnation) if isinstance(event, ChildEvent) else ()
         match event:
             case ChildStarted():
