@@ -245,6 +245,9 @@ def parse_yaml(text: str, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message, hint = error.problem or str(error), ""
+        # PyYAML's libyaml has a bound of its own since 6.0.4. Its scanner reads ahead, and may come first.
+        if mark and "maximum nesting depth" in message:
+            _refuse(file, "too-deep", _TOO_DEEP, mark.line + 1, mark.column + 1)
         if mark and "\t" in _line(text, mark.line) and ("tab" in message or "cannot start any" in message):
             message, hint = "a tab where YAML wants spaces", "indent with spaces"
         elif error.context:

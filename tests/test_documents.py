@@ -161,7 +161,10 @@ class TestYamlRefusals:
 
     @pytest.mark.parametrize("opening", ["[", "{a: ", "- "])
     def test_deep_nesting_is_refused(self, opening):
-        assert yaml_problem(opening * 100_000).code == "too-deep"
+        for times in (MAX_DEPTH + 1, 1_100, 100_000):
+            problem = yaml_problem(opening * times)
+            assert problem.code == "too-deep"
+            assert problem.location.line == 1
 
 
 class TestJson:
