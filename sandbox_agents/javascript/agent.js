@@ -170,6 +170,7 @@ class Agent {
       return;
     }
     this.#hasLoaded = true;
+    holdUpWriters();
     const { load } = require('./lib/loader');
     const { StateTable } = require('./lib/state');
     const config = params.config ?? {};
@@ -320,6 +321,17 @@ class Agent {
     if (reason) console.error(`reflow agent: ${reason}`);
     this.#link.close(closeCode, reason, CLOSE_TIMEOUT_MS);
     process.exit(exitCode);
+  }
+}
+
+/**
+ * Writes to stdout and stderr wait for room in their pipes. Otherwise Node keeps what does not fit in the heap, and
+ * `process.exit` drops it.
+ */
+function holdUpWriters() {
+  for (const stream of [process.stdout, process.stderr]) {
+    const handle = /** @type {any} */ (stream)._handle;
+    if (handle && typeof handle.setBlocking === 'function') handle.setBlocking(true);
   }
 }
 

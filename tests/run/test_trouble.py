@@ -239,3 +239,33 @@ async def slow(context):
     time.sleep(0.01)
     return {"o": context.get_payload().get("v")}
 """
+
+
+def test_large_results_one_after_the_other_do_not_fill_a_sandbox(ws: Workspace) -> None:
+    ws.actor('return {"o": len(v) if isinstance(v, str) else "x" * 8_000_000}')
+    ws.write("reflow.yaml", ONE_NODE.replace("preload_count: 0", "preload_count: 0, memory_limit: 100MB"))
+    ws.feed(range(20))
+    done = ws.run()
+    assert done.code == 0, done.stderr
+    assert [len(row) for row in ws.rows()] == [8_000_000] * 20
+    assert "0 restarts" in done.stderr
+
+
+@pytest.mark.parametrize("language", ["py", "js"])
+def test_what_a_script_prints_last_is_not_lost_however_much_it_is(ws: Workspace, language: str) -> None:
+    ws.actor('print("z" * 200_000)\nprint("after", v)\nreturn {"o": v}')
+    if language == "js":
+        (ws.path / "actors" / "a.actor.py").unlink()
+        ws.write(
+            "actors/a.actor.js",
+            "const { actor } = require('reflow');\n"
+            '@actor({ name: "A", inports: ["v"], outports: ["o"] })\n'
+            'function a(context) {\n  const v = context.getPayload().get("v").unwrap();\n'
+            '  console.log("z".repeat(200_000));\n  console.log("after", v);\n  return { o: v };\n}\n',
+        )
+    ws.feed([1, 2, 3])
+    done = ws.run()
+    assert done.code == 0, done.stderr
+    assert ws.rows() == [1, 2, 3]
+    assert [f"after {v}" in done.stderr for v in (1, 2, 3)] == [True] * 3
+    assert done.stderr.count("zzzz") >= 3

@@ -233,7 +233,11 @@ class Link:
         self._outgoing.append((self._session.notify, (method, params)))
         if len(self._outgoing) < FLUSH_COUNT and len(self._backlog) <= HIGH_WATER:
             self.flush_soon()
-            return
+        else:
+            self.flush_all()
+
+    def flush_all(self) -> None:
+        """Writes what is queued, and while that is more than the supervisor reads, holds the script up."""
         room = None
         with self._lock:
             self._write_or_wake()

@@ -74,16 +74,18 @@ def encode(value: Any, path: str, limits: WireLimits) -> msgspec.Raw:
     return raw
 
 
-def check_size(commit: Commit, limits: WireLimits) -> None:
-    """
+def check_size(commit: Commit, limits: WireLimits) -> int:
+    """Its size in bytes, or nearly so.
+
     Raises:
         NotAMessageError: all of it together is over what fits a frame.
     """
     size = sum(memoryview(raw).nbytes + MAX_PORT_BYTES for _, raw in commit.outputs)
     if size < limits.max_frame // 2 and not commit.state:
-        return  # which spares most activations the look at everything
+        return size  # which spares most activations the look at everything
     size = len(_encode(commit)) + ENVELOPE_BYTES
     if size > limits.max_frame:
         raise NotAMessageError(
             f"outputs and state together have {size} bytes; {limits.max_frame} is the most (send it in pieces)"
         )
+    return size

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 REAP_TIMEOUT: Final = 1.0
 """Seconds that tasks which a script left behind get to end after they were cancelled."""
 
+LARGE_ANSWER: Final = 256 * 1024
+"""Bytes of an answer that leaves before the next activation begins: a few of the largest would fill the sandbox."""
+
 INPUT_DEPTH: Final = 4
 """How deep the value of an input stands: request, params, inputs, message."""
 LOG_DEPTH: Final = 3
@@ -305,12 +308,14 @@ class Runner:
             try:
                 outputs = collect(activation.result, self._load.outports, self.limits)
                 commit = Commit(outputs=outputs, state=self._state.operations(), sent=activation.sent)
-                check_size(commit, self.limits)
+                size = check_size(commit, self.limits)
             except BaseException as e:
                 error = e
             else:
                 self._state.commit()
                 self._link.respond(activation.id, commit)
+                if size > LARGE_ANSWER:
+                    self._link.flush_all()
                 return
         self._state.rollback()
         self._epochs.failed(activation.params.epoch)
@@ -387,6 +392,10 @@ class _Activation:
     ) -> bool:
         self._open = False
         self._runner.end(self, error)
+        # A context refers to its activation (`context.send`): what both hold would stay until the collector of cycles
+        # runs, which counts objects and not bytes.
+        self.result = None
+        del self.context
         return True
 
     def send(self, port: str, message: Any) -> None:
