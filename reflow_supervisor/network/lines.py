@@ -18,6 +18,8 @@ from reflow.wire import values
 LONGEST = 16 * 1024 * 1024
 """Bytes of a line, where nothing else is said."""
 
+_BOM = b"\xef\xbb\xbf"
+
 Format = Literal["jsonl", "csv", "text"]
 
 
@@ -64,6 +66,8 @@ class LineSplitter:
 
     def _end(self) -> Line:
         data = b"".join(self._parts) if self._size <= self._longest else None
+        if data is not None and self._next == 1:
+            data = data.removeprefix(_BOM)  # some programs begin a file of UTF-8 with it; it is no part of a value
         line = Line(self._next, data.removesuffix(b"\r") if data is not None else None)
         self._parts.clear()
         self._size = 0

@@ -14,6 +14,8 @@ import attrs
 import msgspec
 import trio
 
+from reflow_supervisor.errors import Problem
+
 from .edge import Edge, Loop
 from .graph import Graph
 from .inbox import DeadLetter, Inbox
@@ -47,6 +49,8 @@ class Router:
         self.changed = trio.Event()
         self.draining = trio.Event()
         """Set when no new input is to come in: sources stop."""
+        self.bad_input: Problem | None = None
+        """Why a source stopped the run."""
         self._sources: set[str] = set()
         self._targets: defaultdict[tuple[str, str], list[_Target]] = defaultdict(list)
         self._collectors: defaultdict[tuple[str, str], list[Collector]] = defaultdict(list)
@@ -116,6 +120,12 @@ class Router:
     def drain(self) -> None:
         """No new input: sources stop."""
         self.draining.set()
+
+    def refuse(self, problem: Problem) -> None:
+        """A source has read what it cannot take: no new input; what came before is finished. The first one counts."""
+        self.bad_input = self.bad_input or problem
+        self.drain()
+        self.bump()
 
     @property
     def idle(self) -> bool:

@@ -54,35 +54,53 @@ def choose_backend(
         UserError: the name or the combination makes no sense.
         EnvironmentError_: the machine lacks what is needed.
     """
+    if problem := unfit(name, minimum=minimum, unsafe=unsafe, candidates=candidates):
+        raise UserError(problem)
     if name == AUTO:
         return _strongest(minimum, candidates)
-    candidate = next((each for each in candidates if each.name == name), None)
-    if candidate is None:
-        known = ", ".join([AUTO, *(each.name for each in candidates)])
-        raise UserError(Problem("unknown-backend", f"there is no sandbox backend {name!r}", hint=f"one of: {known}"))
-    if candidate.isolation == Isolation.NONE and not unsafe:
-        raise UserError(
-            Problem(
-                "unsafe-backend",
-                f"the {name} backend isolates nothing: a script can do all that you can",
-                hint="if you trust every script, say so: --unsafe, or unsafe: true",
-            )
-        )
-    # Naming it together with `unsafe` is as explicit as lowering the minimum.
-    if candidate.isolation < minimum and candidate.isolation != Isolation.NONE:
-        raise UserError(
-            Problem(
-                "weak-backend",
-                f"the {name} backend isolates by {_ISOLATION_NAMES[candidate.isolation]}, "
-                f"less than the {_ISOLATION_NAMES[minimum]} that are asked for",
-                hint="lower minimum_isolation, or choose a stronger backend",
-            )
-        )
+    candidate = next(each for each in candidates if each.name == name)
     backend = candidate.make()
     missing = _missing(backend.probe())
     if missing:
         raise EnvironmentError_([_problem(name, finding) for finding in missing])
     return backend
+
+
+def unfit(
+    name: str,
+    *,
+    minimum: Isolation = Isolation.NAMESPACES,
+    unsafe: bool = False,
+    candidates: Sequence[Candidate] = CANDIDATES,
+) -> Problem | None:
+    """Why a backend makes no sense, whatever the machine; None where it does."""
+    if name == AUTO:
+        if any(candidate.isolation >= minimum for candidate in candidates):
+            return None
+        return Problem(
+            "no-backend",
+            f"no sandbox backend isolates by {_ISOLATION_NAMES[minimum]}",
+            hint="lower minimum_isolation",
+        )
+    candidate = next((each for each in candidates if each.name == name), None)
+    if candidate is None:
+        known = ", ".join([AUTO, *(each.name for each in candidates)])
+        return Problem("unknown-backend", f"there is no sandbox backend {name!r}", hint=f"one of: {known}")
+    if candidate.isolation == Isolation.NONE and not unsafe:
+        return Problem(
+            "unsafe-backend",
+            f"the {name} backend isolates nothing: a script can do all that you can",
+            hint="if you trust every script, say so: --unsafe, or unsafe: true",
+        )
+    # Naming it together with `unsafe` is as explicit as lowering the minimum.
+    if candidate.isolation < minimum and candidate.isolation != Isolation.NONE:
+        return Problem(
+            "weak-backend",
+            f"the {name} backend isolates by {_ISOLATION_NAMES[candidate.isolation]}, "
+            f"less than the {_ISOLATION_NAMES[minimum]} that are asked for",
+            hint="lower minimum_isolation, or choose a stronger backend",
+        )
+    return None
 
 
 def _strongest(minimum: Isolation, candidates: Sequence[Candidate]) -> SandboxBackend:
@@ -97,14 +115,7 @@ def _strongest(minimum: Isolation, candidates: Sequence[Candidate]) -> SandboxBa
         if not missing:
             return backend
         problems += [_problem(candidate.name, finding) for finding in missing]
-    raise EnvironmentError_(
-        problems
-        or Problem(
-            "no-backend",
-            f"no sandbox backend isolates by {_ISOLATION_NAMES[minimum]}",
-            hint="lower minimum_isolation",
-        )
-    )
+    raise EnvironmentError_(problems)
 
 
 def _missing(findings: Sequence[Finding]) -> list[Finding]:

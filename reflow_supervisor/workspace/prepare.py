@@ -12,10 +12,11 @@ from reflow_supervisor.config import Config
 from reflow_supervisor.config.model import GroupConfig
 from reflow_supervisor.errors import GraphError, Problem, Severity
 from reflow_supervisor.network.check import check
-from reflow_supervisor.network.component import Runtime
 from reflow_supervisor.network.graph import Graph, load_graph
 from reflow_supervisor.network.native import NATIVES, check_settings
 from reflow_supervisor.network.resolve import resolve
+
+from .fitness import findings, placed, too_few_sandboxes
 
 
 @attrs.frozen
@@ -47,7 +48,8 @@ def check_workspace(config: Config) -> tuple[Graph, list[Problem]]:
     """
     registry = find_components(config)
     graph = load_graph(config)
-    return graph, [*registry.problems, *_problems(config, graph, registry)]
+    own = [placed(config, problem) for problem in registry.problems]
+    return graph, [*own, *_problems(config, graph, registry)]
 
 
 def prepare(config: Config) -> Prepared:
@@ -66,13 +68,8 @@ def prepare(config: Config) -> Prepared:
         raise GraphError([*broken, *errors])
     if not graph.nodes:
         raise GraphError("the network has no nodes", hint="list some under network.processes in reflow.yaml")
-    scripts = sum(registry.lookup(n.component).runtime is not Runtime.NATIVE for n in graph.nodes.values())
-    most = config.workspace.sandbox.max_pool_size
-    if scripts > most:
-        raise GraphError(
-            f"{scripts} script nodes need as many sandboxes, and max_pool_size is {most}",
-            hint="raise workspace.sandbox.max_pool_size",
-        )
+    if problem := too_few_sandboxes(config, graph, registry):
+        raise GraphError(problem)
     return Prepared(config, resolve(graph, registry.get), registry)
 
 
@@ -80,8 +77,10 @@ def _problems(config: Config, graph: Graph, registry: Registry) -> Iterator[Prob
     found = list(check(graph, registry.get, registry.names))
     yield from found
     if not any(p.severity is Severity.ERROR for p in found):
-        for node in resolve(graph, registry.get).nodes.values():
+        resolved = resolve(graph, registry.get)
+        for node in resolved.nodes.values():
             yield from check_settings(node, graph)
+        yield from findings(config, resolved, registry)
     yield from _unknown_nodes(config, graph)
 
 

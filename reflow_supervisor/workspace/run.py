@@ -140,7 +140,10 @@ class Run:
             with self._everything:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._obey_signals)
-                    await self._supervise(backend)
+                    try:
+                        await self._supervise(backend)
+                    except UserError as error:
+                        self._error = error  # a nursery would make it a group
                     nursery.cancel_scope.cancel()
         finally:
             with trio.move_on_after(10, shield=True):
@@ -190,6 +193,8 @@ class Run:
                     await root.start_child(spec)
                 status.state = "draining" if self._draining.is_set() else "running"
                 await self._flow(workers)
+                if (problem := workers.router.bad_input) is not None:
+                    self._error = self._error or UserError(problem)
                 await root.terminate_child("network")
                 status.state = "stopped"
                 if self._hold:
@@ -240,6 +245,7 @@ class Run:
                     nursery.start_soon(collect, sink, router.inboxes[sink.node], router, lock)
                 nursery.start_soon(self._feed_all, workers)
                 nursery.start_soon(self._give_up_draining)
+                nursery.start_soon(self._stop_feeding, router)
                 while not self._done(router):
                     await router.changed.wait()
                 nursery.cancel_scope.cancel()
@@ -247,7 +253,7 @@ class Run:
             self._error = first_user_error(group)
 
     def _done(self, router: Router) -> bool:
-        return (self._until_idle or self._draining.is_set()) and not self._feeding and router.idle
+        return (self._until_idle or router.draining.is_set()) and not self._feeding and router.idle
 
     async def _feed_all(self, workers: Workers) -> None:
         with self._feeds_scope:
@@ -257,6 +263,10 @@ class Run:
                     nursery.start_soon(feed, source, workers.router, longest, self._bad_line)
         self._feeding = False
         workers.router.bump()
+
+    async def _stop_feeding(self, router: Router) -> None:
+        await router.draining.wait()
+        self._feeds_scope.cancel()
 
     def _bad_line(self, problem: Problem) -> bool:
         """Whether to go on with the next line."""
@@ -282,7 +292,6 @@ class Run:
         elif status.state == "running":
             status.state = "draining"
             self._report("warning", "", f"{why}: draining what is under way")
-            self._feeds_scope.cancel()
             workers.router.drain()
             workers.router.bump()
 

@@ -116,3 +116,11 @@ def test_a_quote_that_never_ends_is_bounded() -> None:
     with pytest.raises(BadLineError, match="longer than 100 bytes") as error:
         reader.read(Line(3, b"x"))
     assert error.value.number == 2
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4, 100])
+def test_a_mark_of_byte_order_at_the_beginning_is_no_part_of_the_first_value(cut: int) -> None:
+    data = b"\xef\xbb\xbfa,b\n1,\xef\xbb\xbfx\n"
+    splitter = LineSplitter()
+    lines = [*splitter.feed(data[:cut]), *splitter.feed(data[cut:]), *splitter.finish()]
+    assert [line.data for line in lines] == [b"a,b", b"1,\xef\xbb\xbfx"]

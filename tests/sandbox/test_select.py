@@ -52,7 +52,7 @@ def test_auto_never_goes_below_the_minimum() -> None:
     with pytest.raises(EnvironmentError_) as caught:
         choose_backend(minimum=Isolation.MICROVM, candidates=candidates(microvm=MISSING))
     assert "ns" not in str(caught.value)
-    with pytest.raises(EnvironmentError_, match="microvm"):
+    with pytest.raises(UserError, match="microvm"):
         choose_backend(minimum=Isolation.MICROVM, candidates=candidates()[1:])
 
 

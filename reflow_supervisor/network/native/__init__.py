@@ -7,6 +7,7 @@ instance: it says when it is ready, and fails with an exception that says why.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from reflow_supervisor.errors import Problem
 from reflow_supervisor.network.component import Component
@@ -52,4 +53,10 @@ def check_settings(node: Node, graph: Graph) -> Iterator[Problem]:
         yield node.origin.problem("bad-config", message, (*node.config_path, *path))
 
 
-__all__ = ["BODIES", "NATIVES", "Body", "Native", "NativeError", "check_settings"]
+def check_files(node: Node, directory: Path, roots: tuple[Path, ...]) -> Iterator[Problem]:
+    """What keeps a node of a built-in component from the file that it names. See `body.Native` for the directories."""
+    if node.component == "file" and (complaint := file.check_file(node.config, directory, roots)):
+        yield node.origin.problem("bad-file", complaint, (*node.config_path, "path"))
+
+
+__all__ = ["BODIES", "NATIVES", "Body", "Native", "NativeError", "check_files", "check_settings"]

@@ -74,6 +74,19 @@ def allowed(path: str, directory: Path, roots: tuple[Path, ...]) -> Path:
     raise NativeError(f"{path} is outside of the workspace; workspace.file_roots can allow its directory")
 
 
+def check_file(config: Mapping[str, Any], directory: Path, roots: tuple[Path, ...]) -> str:
+    """Why the file cannot be read or written; "" where nothing is known against it."""
+    try:
+        path = allowed(config["path"], directory, roots)
+        if path.is_dir():
+            return f"{config['path']!r} is a directory"
+        if config.get("mode", "read") == "read":
+            return "" if path.exists() else f"there is no file {config['path']}"
+        return "" if path.parent.is_dir() else f"there is no directory {Path(config['path']).parent}"
+    except (NativeError, OSError, ValueError) as e:
+        return str(e)
+
+
 async def run(native: Native, *, task_status: trio.TaskStatus[None]) -> None:
     path = allowed(native.config["path"], native.directory, native.roots)
     if native.config["mode"] == "read":

@@ -6,18 +6,24 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import trio
+
 from reflow_supervisor.documents import KeyPath
-from reflow_supervisor.errors import Location
+from reflow_supervisor.errors import Location, Problem
 from reflow_supervisor.network.lines import LONGEST, BadLineError, Line, LineSplitter, reader_for
 
-from .body import Native, NativeError
+from .body import Native
 
 FORMAT: Mapping[str, Any] = {
     "format": {"enum": ["jsonl", "csv", "text"], "default": "jsonl"},
     "numbers": {"type": "boolean", "default": False, "description": "of CSV: what reads as a number becomes one"},
     "delimiter": {"type": "string", "default": ",", "description": "of CSV: one character"},
     "longest_line": {"type": "integer", "minimum": 1, "maximum": 2**30, "default": LONGEST, "description": "bytes"},
-    "on_bad_line": {"enum": ["stop", "skip"], "default": "stop", "description": "stop: the network gives up"},
+    "on_bad_line": {
+        "enum": ["stop", "skip"],
+        "default": "stop",
+        "description": "stop: no more input; what came before is finished, and the run fails",
+    },
 }
 """How lines are read, by whoever reads them."""
 
@@ -57,8 +63,10 @@ class LineSource:
     async def drain(self, native: Native) -> None:
         """Sends what is complete, in order, as there is room.
 
+        A bad line ends the run, where none may be: nothing behind it is sent.
+
         Raises:
-            NativeError: a line is bad, and none may be. The next call goes on behind it.
+            NativeError: a connection refuses a message.
         """
         while self._lines:
             line = self._lines[0]
@@ -66,7 +74,7 @@ class LineSource:
                 message = self._reader.read(line)
             except BadLineError as e:
                 self._lines.popleft()
-                self._bad(native, e)
+                await self._bad(native, e)
                 continue
             if message is not None:
                 await native.emit("out", message)
@@ -77,11 +85,13 @@ class LineSource:
             try:
                 self._reader.finish()
             except BadLineError as e:
-                self._bad(native, e)
+                await self._bad(native, e)
 
-    def _bad(self, native: Native, error: BadLineError) -> None:
+    async def _bad(self, native: Native, error: BadLineError) -> None:
         where = Location(self._name, error.number)
         if not self._skip:
-            raise NativeError(f"{where}: {error} (on_bad_line: skip goes on without it)")
+            hint = "on_bad_line: skip goes on without it"
+            native.router.refuse(Problem("bad-input", str(error), where, path=native.id, hint=hint))
+            await trio.sleep_forever()  # draining ends sources
         native.meter.failure("BadLine", f"{where}: {error}", "", native.wall_clock())
         native.report("error", native.id, f"{where}: {error}")

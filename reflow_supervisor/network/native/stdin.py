@@ -20,7 +20,6 @@ COMPONENT = Component(
 
 
 async def run(native: Native, *, task_status: trio.TaskStatus[None]) -> None:
-    """One that fails goes on with the line after the bad one."""
     source: LineSource = native.progress or LineSource(native.config, "stdin")
     native.progress = source
 
