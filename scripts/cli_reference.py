@@ -22,8 +22,8 @@ EXIT_CODES = {
     ExitCode.DONE: "done",
     ExitCode.FAILED: "the run gave up, or left dead letters behind",
     ExitCode.USAGE: "wrong usage, configuration, script or network, or something that this machine lacks; nothing ran, "
-    "or it was stopped by what it was fed",
-    ExitCode.INTERRUPTED: "interrupted",
+    "or it was stopped by its input or because its results could not be written",
+    ExitCode.INTERRUPTED: "interrupted, or told to stop before it was done",
 }
 
 EXAMPLES = {

@@ -53,7 +53,8 @@ class Output:
                 *lines, rest = (rest + chunk).split(b"\n")
                 rest = rest[-MAX_LINE:]
                 for line in lines:
-                    self.line(level, line[:MAX_LINE].decode("utf-8", "replace").removesuffix("\r"))
+                    text = line[:MAX_LINE].decode("utf-8", "replace").removesuffix("\r")
+                    self.line(level, f"{text}…" if len(line) > MAX_LINE else text)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         if rest:

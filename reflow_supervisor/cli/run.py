@@ -33,6 +33,8 @@ from . import screen
 from .progress import ProgressSink, draw
 from .shared import config_option, load
 
+MOST_ERRORS = 20
+
 LOG_PATIENCE = 2.0
 """Seconds that whoever reads the log may take for its last lines."""
 
@@ -81,6 +83,7 @@ def run(
     sinks = [open_collect(text) for text in collects]
     if not headless:
         _needs_the_terminal(prepared, sources, sinks)
+    _one_reader(prepared, sources)
     form: Literal["text", "json"] = "json" if log_format == "json" else "text"
     try:
         with _log_to(prepared, headless, form) as sink:
@@ -106,6 +109,9 @@ def run(
         for end in (*sources, *sinks):
             end.close()
     if form == "text" or not headless:
+        if not headless:
+            for text in _errors(logs):
+                click.echo(text, err=True)
         click.echo(_summary(outcome), err=True)
     sys.exit(outcome.code)
 
@@ -113,6 +119,11 @@ def run(
 def _summary(outcome: Outcome) -> str:
     collected = ", ".join(f"{n} from {port}" for port, n in outcome.collected.items()) or "nothing collected"
     return f"{outcome.fed} fed, {collected}; {outcome.restarts} restarts, {outcome.dead_letters} dead letters"
+
+
+def _errors(logs: Logs) -> list[str]:
+    """What the run itself had to say while the screen was there, which is gone with it."""
+    return [r.message for r in logs.records() if r.level == "error" and not r.source][-MOST_ERRORS:]
 
 
 def _as_fields(outcome: Outcome) -> dict[str, Any]:
@@ -123,6 +134,17 @@ def _as_fields(outcome: Outcome) -> dict[str, Any]:
         "restarts": outcome.restarts,
         "dead_letters": outcome.dead_letters,
     }
+
+
+def _one_reader(prepared: Prepared, feeds: Sequence[Feed]) -> None:
+    """
+    Raises:
+        UserError: two of them would share standard input, each line to one.
+    """
+    readers = ["--feed PORT=-" for feed in feeds if feed.fd == 0]
+    readers += [f"the node {id}" for id, node in prepared.graph.nodes.items() if node.component == "stdin"]
+    if len(readers) > 1:
+        raise UserError(f"{readers[0]} and {readers[1]} cannot both read standard input", hint="keep one of them")
 
 
 def _needs_the_terminal(prepared: Prepared, feeds: Sequence[Feed], collects: Sequence[Collect]) -> None:

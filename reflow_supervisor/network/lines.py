@@ -128,7 +128,8 @@ class JsonReader:
         try:
             return values.from_plain(_json(data))
         except (ValueError, RecursionError, values.NotAMessageError) as e:
-            raise BadLineError(line.number, f"not a JSON value: {e}") from None
+            why = str(e).removesuffix("; use .encode(…)")  # which is for scripts
+            raise BadLineError(line.number, f"not a JSON value: {why}") from None
 
     def finish(self) -> None:
         pass

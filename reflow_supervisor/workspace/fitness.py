@@ -44,6 +44,10 @@ def findings(config: Config, graph: Graph, registry: Registry) -> Iterator[Probl
         placed(config, problem)
         for problem in dict.fromkeys(problem for component in scripts for problem in finder.find(component).problems)
     )
+    readers = [node for node in graph.nodes.values() if node.component == "stdin"]
+    for node in readers[1:]:
+        message = f"{readers[0].id} reads standard input already, and each line would go to one of them"
+        yield node.origin.problem("shared-stdin", message, node.config_path[:-1])
     roots = tuple(config.directory / root for root in config.workspace.file_roots)
     for node in graph.nodes.values():
         yield from check_files(node, config.directory, roots)

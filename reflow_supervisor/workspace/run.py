@@ -291,6 +291,7 @@ class Run:
             self.end()
         elif status.state == "running":
             status.state = "draining"
+            self._cut_short()
             self._report("warning", "", f"{why}: draining what is under way")
             workers.router.drain()
             workers.router.bump()
@@ -305,7 +306,14 @@ class Run:
 
     def end(self) -> None:
         """Stops at once. What was committed stays."""
+        if self._status is None or self._status.state != "stopped":
+            self._code = ExitCode.INTERRUPTED
         self._everything.cancel()
+
+    def _cut_short(self) -> None:
+        """A run that would have ended by itself was told to end before; one that would not has no other end."""
+        if self._until_idle:
+            self._code = ExitCode.INTERRUPTED
 
     async def _obey_signals(self) -> None:
         """The first SIGINT, SIGTERM or SIGHUP drains, the second ends everything."""

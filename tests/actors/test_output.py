@@ -53,7 +53,7 @@ async def test_what_is_no_text_is_replaced() -> None:
 
 
 async def test_of_a_long_line_the_beginning_is_kept() -> None:
-    assert await written(b"b" + b"x" * 2 * MAX_LINE + b"\nnext\n") == ["b" + "x" * (MAX_LINE - 1), "next"]
+    assert await written(b"b" + b"x" * 2 * MAX_LINE + b"\nnext\n") == ["b" + "x" * (MAX_LINE - 1) + "…", "next"]
 
 
 async def test_of_a_line_that_never_ends_the_last_is_kept() -> None:

@@ -63,6 +63,29 @@ def test_a_failing_row_is_shown_and_quitting_drains(ws: Workspace, terminal: Ter
     assert ws.rows() == [i for i in range(10) if i != 3]
 
 
+@pytest.mark.parametrize("key", ["q", "C-c"])
+def test_a_run_that_is_cut_short_ends_with_130(ws: Workspace, terminal: Terminal, key: str) -> None:
+    ws.actor('time.sleep(0.05)\nreturn {"o": v}', top="import time")
+    ws.feed(range(1000))
+    (ws.path / "reflow.yaml").write_text((ws.path / "reflow.yaml").read_text() + "limits: {in_flight: 1}\n")
+    start(terminal, ws, "--feed", "v=in.jsonl", "--collect", "o=out.jsonl")
+    terminal.wait_for("● live")
+    terminal.wait_until(lambda _: (ws.path / "out.jsonl").exists() and len(ws.rows()) > 3, "rows")
+    terminal.type(key)
+    if key == "C-c":
+        terminal.wait_for("Draining")
+        terminal.type(key)  # once more: at once
+    else:
+        terminal.wait_for("Draining")
+        terminal.type(key)
+        terminal.wait_for("Kill the workspace?")
+        terminal.type("y")
+    assert_restored(terminal, 130)
+    rows = ws.rows()
+    assert 3 < len(rows) < 1000
+    assert rows == list(range(len(rows)))
+
+
 def test_the_run_goes_on_when_the_screen_dies_and_a_signal_drains_it(ws: Workspace, terminal: Terminal) -> None:
     ws.actor('return {"o": v}')
     ws.feed(range(3))

@@ -441,7 +441,8 @@ def test_help_is_made_of_the_bindings(key: str) -> None:
             await until_shown(pilot, "Everywhere", "Only actors with faults", "F ^z", "Restart", "Last row", "Level")
             shown = screen_text(app)
             assert re.search(r"r +Restart", shown)
-            assert re.search(r"q \^c \^q +Quit", shown)
+            assert re.search(r"q \^q +Quit", shown)
+            assert re.search(r"\^c +Stop; once more: at once", shown)
             await press(pilot, "j", "k", "escape")
             assert not isinstance(app.screen, HelpScreen)
 
@@ -489,6 +490,25 @@ def test_a_second_quit_offers_to_kill() -> None:
             await press(pilot, "n", "q")
             await until_shown(pilot, "Kill the workspace?")
             await press(pilot, "y")
+            await until(pilot, lambda: Command("kill") in link.sent)
+            link.say(Lost("the supervisor closed the connection"), Absent("no supervisor", 1.0))
+            await until(pilot, lambda: not app.is_running)
+        assert link.sent == [Command("stop"), Command("kill")]
+
+    drive(test)
+
+
+def test_a_second_ctrl_c_kills_without_asking() -> None:
+    async def test() -> None:
+        link = ScriptedLink(*live())
+        app = make(link, quit_stops=True)
+        async with running(app) as pilot:
+            await until_shown(pilot, "stations")
+            await press(pilot, "ctrl+c")
+            await until_shown(pilot, "Draining")
+            await press(pilot, "q")
+            await until_shown(pilot, "Kill the workspace?")
+            await press(pilot, "ctrl+c")  # also while something else is asked
             await until(pilot, lambda: Command("kill") in link.sent)
             link.say(Lost("the supervisor closed the connection"), Absent("no supervisor", 1.0))
             await until(pilot, lambda: not app.is_running)

@@ -179,3 +179,16 @@ def test_a_file_that_cannot_be_read_or_written(tmp_path: Path, config: str, mess
         (problem,) = problems
         assert message in problem.message
         assert (problem.location and problem.location.line, problem.path) == (2, "network.processes.f.config.path")
+
+
+def test_two_nodes_that_would_share_standard_input(tmp_path: Path) -> None:
+    config = workspace(
+        tmp_path,
+        """\
+        network:
+          processes: {a: {component: stdin}, b: {component: stdin}}
+          outports: {x: a.out, y: b.out}
+        """,
+    )
+    (problem,) = found(config)
+    assert problem.message.startswith("a reads standard input already")

@@ -78,7 +78,8 @@ class ReflowApp(App[None]):
         Binding("question_mark", "help", "Help", key_display="?"),
         Binding("f1", "help", "Help", show=False),
         Binding("q", "leave", "Quit"),
-        Binding("ctrl+c,ctrl+q", "leave", "Quit", show=False),
+        Binding("ctrl+q", "leave", "Quit", show=False),
+        Binding("ctrl+c", "interrupt", "Stop; once more: at once", show=False, priority=True),
     ]
 
     def __init__(
@@ -383,6 +384,13 @@ class ReflowApp(App[None]):
             self._draw()
         else:
             self._ask_to_kill()
+
+    def action_interrupt(self) -> None:
+        """What Ctrl-C does to a run without a screen: the first drains, the second ends it at once."""
+        if self._quit_stops and self._phase == "live" and self._draining:
+            self._link.send(link.Command("kill"))
+        else:
+            self.action_leave()
 
     def _ask_to_kill(self) -> None:
         def answered(yes: bool | None) -> None:
