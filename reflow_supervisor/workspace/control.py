@@ -95,9 +95,12 @@ class Control:
         if actor_id not in self._nodes:
             known = ", ".join(list(self._nodes)[:20])
             raise ControlError(ErrorCode.NO_SUCH_ACTOR, f"there is no actor {actor_id!r} (there are: {known})")
-        root = self._status.root
-        found = None if root is None else find_supervisor(root, actor_id)
+        network = self._status.network
+        found = None if network is None else find_supervisor(network, actor_id)
         if found is None:
+            if network is not None and self._status.state in ("running", "draining"):
+                why = "it has ended, and is not kept (restart: temporary), or its group is stopped"
+                raise ControlError(ErrorCode.REFUSED, f"{actor_id} is not there: {why}")
             raise ControlError(ErrorCode.REFUSED, f"the network is {self._status.state}: {actor_id} is not up")
         return found
 

@@ -18,6 +18,12 @@ from reflow_supervisor.network.resolve import resolve
 
 from .fitness import findings, placed, too_few_sandboxes
 
+NETWORK = "network"
+"""The supervisor of all nodes."""
+
+SERVICES = "services"
+"""The supervisor of what the run itself needs."""
+
 
 @attrs.frozen
 class Prepared:
@@ -95,7 +101,23 @@ def _unknown_nodes(config: Config, graph: Graph) -> Iterator[Problem]:
             yield from walk(group.groups, (*path, name, "groups"))
 
     yield from walk(config.supervision.groups, ("supervision", "groups"))
-    for name in config.supervision.groups:
-        if name in graph.nodes:
-            message = f"{name} is the name of a node and of a group"
-            yield config.source.problem("contradiction", message, ("supervision", "groups", name), key=True)
+    yield from _group_names(config, graph)
+
+
+def _group_names(config: Config, graph: Graph) -> Iterator[Problem]:
+    """Events and commands know nodes and supervisors by their names alone."""
+    taken = {NETWORK: "the supervisor of all nodes", SERVICES: "the supervisor of the run's own services"}
+
+    def walk(groups: Mapping[str, GroupConfig], path: tuple[str, ...]) -> Iterator[Problem]:
+        for name, group in groups.items():
+            if name in graph.nodes:
+                yield config.source.problem(
+                    "contradiction", f"{name} is the name of a node and of a group", (*path, name), key=True
+                )
+            elif name in taken:
+                message, hint = f"{name} is the name of {taken[name]} already", "give the group another name"
+                yield config.source.problem("contradiction", message, (*path, name), key=True, hint=hint)
+            taken[name] = "another group"
+            yield from walk(group.groups, (*path, name, "groups"))
+
+    yield from walk(config.supervision.groups, ("supervision", "groups"))

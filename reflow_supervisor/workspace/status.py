@@ -36,6 +36,7 @@ from reflow_supervisor.supervision import (
     ChildStartFailed,
     ChildState,
     ChildStopped,
+    ChildType,
     Event,
     ExitReason,
     Raised,
@@ -47,8 +48,10 @@ from reflow_supervisor.supervision import (
 from reflow_supervisor.telemetry.logs import Logs
 
 from .nodes import Node
+from .prepare import NETWORK, SERVICES
 
 KEPT_FAILURES = 200
+
 
 _BOUNDARIES: Mapping[Isolation, Boundary] = {
     Isolation.MICROVM: "microVM",
@@ -64,6 +67,9 @@ _STATES: Mapping[ChildState, ActorState] = {
     ChildState.STOPPING: "stopped",
     ChildState.STOPPED: "stopped",
 }
+
+
+_COMING = (ChildState.STARTING, ChildState.RESTARTING, ChildState.EXITED)
 
 
 class Status:
@@ -92,6 +98,14 @@ class Status:
         self._restarts: dict[str, int] = {}
         self._exits: dict[str, ErrorInfo] = {}
 
+    @property
+    def network(self) -> Supervisor | None:
+        """The supervisor of all nodes, while it is up."""
+        for child in self.root.which_children() if self.root is not None else ():
+            if child.id == NETWORK and isinstance(child.value, Supervisor):
+                return child.value
+        return None
+
     def bounded_by(self, isolation: Isolation) -> None:
         self.boundary = _BOUNDARIES[isolation]
 
@@ -110,7 +124,8 @@ class Status:
             self.failed(event.supervisor, "gave-up", str(event.reason))
         if not isinstance(event, ChildEvent):
             return
-        if isinstance(event, ChildRestarting) and event.child_id in self._nodes:
+        is_node = event.child_id in self._nodes and event.supervisor != SERVICES
+        if isinstance(event, ChildRestarting) and is_node:
             self._restarts[event.child_id] = self._restarts.get(event.child_id, 0) + 1
         reason: ExitReason | None = None
         kind = "exit"
@@ -123,13 +138,18 @@ class Status:
             what = type(root.error).__name__ if isinstance(root, Raised) else type(root).__name__
             message = str(root.error) if isinstance(root, Raised) else str(root)
             self.failed(event.child_id, kind, str(reason).partition("\n")[0], message)
-            self._exits[event.child_id] = ErrorInfo(type=what, message=message, at=self._wall())
+            if is_node:
+                self._exits[event.child_id] = ErrorInfo(type=what, message=message, at=self._wall())
 
     def snapshot(self) -> Snapshot:
         now = trio.current_time()
         tree = None if self.root is None else self.root.tree()
         children = {} if tree is None else {info.id: info for info in _workers(tree)}
-        actors = tuple(self._actor(node, children.get(id), now) for id, node in self._nodes.items())
+        # A node that its supervisor does not know is temporary and has ended, or its group is stopped; unless the group
+        # is about to come.
+        coming = tree is None or any(info.state in _COMING for info in _groups(tree))
+        gone = self.state == "stopped" or (self.state in ("running", "draining") and not coming)
+        actors = tuple(self._actor(node, children.get(id), now, gone) for id, node in self._nodes.items())
         return Snapshot(
             workspace=self._name,
             boundary=self.boundary,
@@ -158,9 +178,9 @@ class Status:
             tree=None if tree is None else shown(tree),
         )
 
-    def _actor(self, node: Node, child: ChildInfo | None, now: float) -> ActorStatus:
+    def _actor(self, node: Node, child: ChildInfo | None, now: float, gone: bool) -> ActorStatus:
         inbox, meter = node.inbox, node.meter
-        state: ActorState = "stopped" if self.state == "stopped" else "starting"
+        state: ActorState = "stopped" if gone else "starting"
         error = self._exits.get(node.id)
         if child is not None:
             state = _STATES[child.state]
@@ -196,11 +216,24 @@ class Status:
 
 
 def _workers(tree: SupervisorTree) -> Iterator[ChildInfo]:
+    """The nodes: everything below the network's supervisor that is no supervisor itself."""
+    return _leaves(next((child.below for child in tree.children if child.info.id == NETWORK), None))
+
+
+def _groups(tree: SupervisorTree) -> Iterator[ChildInfo]:
     for child in tree.children:
-        if child.below is None:
+        if child.info.type is ChildType.SUPERVISOR:
             yield child.info
-        else:
-            yield from _workers(child.below)
+        if child.below is not None:
+            yield from _groups(child.below)
+
+
+def _leaves(tree: SupervisorTree | None) -> Iterator[ChildInfo]:
+    for child in tree.children if tree is not None else ():
+        if child.below is not None:
+            yield from _leaves(child.below)
+        elif child.info.type is ChildType.WORKER:
+            yield child.info
 
 
 def shown(tree: SupervisorTree, state: str = "running", id: str | None = None) -> TreeNode:

@@ -18,7 +18,15 @@ from reflow_supervisor.network.component import Component, Runtime
 from reflow_supervisor.network.graph import Graph
 from reflow_supervisor.network.inbox import Inbox
 from reflow_supervisor.network.router import Router
-from reflow_supervisor.supervision import Backoff, ChildSpec, SupervisorFlags, open_supervisor
+from reflow_supervisor.supervision import (
+    Backoff,
+    ChildSpec,
+    ChildState,
+    ChildType,
+    SupervisorFlags,
+    open_supervisor,
+    run_supervisor,
+)
 from reflow_supervisor.telemetry.logs import Logs
 from reflow_supervisor.telemetry.meters import NodeMeter
 from reflow_supervisor.workspace.control import Control
@@ -81,7 +89,9 @@ async def bench() -> AsyncGenerator[Bench]:
     run = FakeRun()
     it = Bench(Control(run, status, nodes, router), status, inbox, meter, router, run)
     flags = SupervisorFlags(backoff=Backoff(initial=5, jitter=0))
-    async with open_supervisor([ChildSpec("a", it.body)], flags, name="w", on_event=status.heard) as root:
+    network = partial(run_supervisor, [ChildSpec("a", it.body)], flags, name="network", on_event=status.heard)
+    spec = ChildSpec("network", network, type=ChildType.SUPERVISOR)
+    async with open_supervisor([spec], name="w", on_event=status.heard) as root:
         status.root, status.state = root, "running"
         yield it
 
@@ -196,14 +206,32 @@ async def test_a_failing_actor_is_shown_in_backoff_with_its_restarts(autojump_cl
         raise RuntimeError("gone")
 
     async with bench() as it:
-        assert it.status.root is not None
+        network = it.status.network
+        assert network is not None
         gate = trio.Event()
-        await it.status.root.terminate_child("a")
-        await it.status.root.delete_child("a")
-        await it.status.root.start_child(ChildSpec("a", partial(failing, gate)))
+        await network.terminate_child("a")
+        await network.delete_child("a")
+        await network.start_child(ChildSpec("a", partial(failing, gate)))
         gate.set()
         await trio.testing.wait_all_tasks_blocked()
         (a,) = it.control.snapshot().actors
         assert (a.state, a.restarts, a.restarts_in_window) == ("backoff", 1, 1)
         assert a.next_retry_in == 5
         assert it.status.restarts == 1
+
+
+@pytest.mark.trio
+async def test_an_actor_is_found_among_the_nodes_and_nowhere_else() -> None:
+    """A service of the run may have the name of a node that is not there any more."""
+    async with bench() as it:
+        root = it.status.root
+        assert root is not None
+        await root.start_child(ChildSpec("a", it.body))
+        network = it.status.network
+        assert network is not None
+        await network.terminate_child("a")
+        await network.delete_child("a")
+        with pytest.raises(ControlError, match="a is not there: it has ended, and is not kept"):
+            await it.control.stop_actor("a")
+        assert root.child("a").state is ChildState.RUNNING
+        assert it.state() == "stopped"

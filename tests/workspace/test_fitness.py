@@ -192,3 +192,25 @@ def test_two_nodes_that_would_share_standard_input(tmp_path: Path) -> None:
     )
     (problem,) = found(config)
     assert problem.message.startswith("a reads standard input already")
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ("g1: {nodes: [a]}, g2: {nodes: [b], groups: {a: {nodes: [c]}}}", "a is the name of a node and of a group"),
+        ("network: {nodes: [a]}", "network is the name of the supervisor of all nodes already"),
+        ("g1: {nodes: [a], groups: {g2: {nodes: [b]}}}, g2: {nodes: [c]}", "g2 is the name of another group already"),
+        ("g1: {nodes: [a], groups: {g2: {nodes: [b]}}}, g3: {nodes: [c]}", ""),
+    ],
+)
+def test_names_of_groups_and_nodes_are_apart(tmp_path: Path, groups: str, message: str) -> None:
+    config = workspace(
+        tmp_path,
+        f"""\
+        network:
+          processes: {{a: {{component: A}}, b: {{component: A}}, c: {{component: A}}}}
+          inports: {{i: a.x, j: b.x, k: c.x}}
+        supervision: {{groups: {{{groups}}}}}
+        """,
+    )
+    assert [p.message for p in found(config)] == ([message] if message else [])
