@@ -254,11 +254,11 @@ async def slow(context):
 
 def test_large_results_one_after_the_other_do_not_fill_a_sandbox(ws: Workspace) -> None:
     ws.actor('return {"o": len(v) if isinstance(v, str) else "x" * 8_000_000}')
-    ws.write("reflow.yaml", ONE_NODE.replace("preload_count: 0", "preload_count: 0, memory_limit: 100MB"))
-    ws.feed(range(20))
+    ws.write("reflow.yaml", ONE_NODE.replace("preload_count: 0", "preload_count: 0, memory_limit: 160MB"))
+    ws.feed(range(40))
     done = ws.run()
     assert done.code == 0, done.stderr
-    assert [len(row) for row in ws.rows()] == [8_000_000] * 20
+    assert [len(row) for row in ws.rows()] == [8_000_000] * 40
     assert "0 restarts" in done.stderr
 
 
