@@ -144,7 +144,7 @@ class _Door:
             allowance = min(CONNECTION_BURST, allowance + (now - looked_at) * CONNECTION_RATE)
             looked_at = now
             if allowance < 1:
-                await trio.sleep((1 - allowance) / CONNECTION_RATE)
+                await trio.sleep(1 / CONNECTION_RATE)
                 continue
             try:
                 stream = await self._listener.accept()

@@ -53,6 +53,10 @@ def connection() -> tuple[trio.SocketStream, trio.SocketStream]:
     return tuple(trio.SocketStream(trio.socket.from_stdlib_socket(s)) for s in (ours, theirs))  # type: ignore[return-value]
 
 
+class CutOffError(AssertionError):
+    """The connection ended while something was expected."""
+
+
 class Agent:
     """The other end, which does what it is told to, allowed or not."""
 
@@ -84,13 +88,18 @@ class Agent:
         request = Request(host="localhost", target=RESOURCE, subprotocols=[SUBPROTOCOL], extra_headers=headers)
         await self.stream.send_all(self._ws.send(request))
         while self.status is None:
+            if self.cut:
+                raise CutOffError
             await self._read()
 
-    async def hello(self, **members: Any) -> dict[str, Any]:
-        """Says hello. Returns what is answered."""
+    async def say_hello(self, **members: Any) -> None:
         params = {"protocol": [1], "runtime": "test", **members}
         message = {"jsonrpc": "2.0", "id": "hello", "method": "hello", "params": params}
         await self.stream.send_all(self._ws.send(BytesMessage(msgspec.msgpack.encode(message))))
+
+    async def hello(self, **members: Any) -> dict[str, Any]:
+        """Says hello. Returns what is answered."""
+        await self.say_hello(**members)
         return msgspec.msgpack.decode(await self.frame())
 
     async def open(self) -> None:
@@ -148,6 +157,9 @@ class Agent:
     async def say(self, content: Any, *, text: bool = False, number: int | None = None) -> None:
         await self.stream.send_all(self.framed(content, text=text, number=number))
 
+    async def acknowledge(self) -> None:
+        await self.stream.send_all(self._ws.send(BytesMessage(msgspec.msgpack.encode([0, self.came]))))
+
     async def ask(self, method: str, params: Any = None, *, id: int | str) -> None:
         await self.say({"jsonrpc": "2.0", "id": id, "method": method, "params": params or {}})
 
@@ -161,8 +173,8 @@ class Agent:
 
     async def frame(self) -> bytes | str:
         while not self._frames:
-            assert self.closed is None, self.closed
-            assert not self.cut
+            if self.closed is not None or self.cut:
+                raise CutOffError(self.closed)
             await self._read()
         return self._frames.popleft()
 
@@ -266,10 +278,12 @@ async def resumable(
         hub = LinkHub(nursery, limits, ping_interval=ping_interval, resume_window=resume_window)
         agent, listener = Agent(theirs), OneByOne(ours)
         links: list[Link] = []
+        streams = [theirs]
 
         def connect() -> trio.SocketStream:
             ours, theirs = connection()
             listener.add(ours)
+            streams.append(theirs)
             return theirs
 
         async with trio.open_nursery() as opening:
@@ -278,7 +292,8 @@ async def resumable(
         try:
             yield links[0], agent, connect
         finally:
-            await trio.aclose_forcefully(agent.stream)
+            for stream in streams:
+                await trio.aclose_forcefully(stream)
         with trio.fail_after(60):
             await links[0].closed.wait()
         listener.close()
