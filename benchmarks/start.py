@@ -46,10 +46,10 @@ async def open_pool(preload: int) -> AsyncIterator[Pool]:
     try:
         await backend.prepare(RUNTIMES)
         async with trio.open_nursery() as nursery:
-            hub = LinkHub(nursery)
+            hub = LinkHub(nursery, resume_window=10)
             pool = Pool(
                 backend,
-                lambda sandbox: hub.accept(sandbox.listener, sandbox.token),
+                lambda sandbox: hub.accept(sandbox.listener, sandbox.token, sandbox.wait),
                 preload=dict.fromkeys(RUNTIMES, preload),
                 max_size=12,
                 limits=Limits(cpu=None),

@@ -103,8 +103,8 @@ class Activations:
         timeout_ms = None if timeout is None else round(timeout * 1000)
         while True:
             changed = self._router.changed
-            # What is not sent to a link that is over cannot be blamed for the sandbox's end.
-            while not self._failing and self._link.end is None and (activation := inbox.take()) is not None:
+            # What is not sent to a link that is cut or over cannot be blamed for the sandbox's end.
+            while not self._failing and self._link.is_up and (activation := inbox.take()) is not None:
                 handed = _Handed(activation, activation.attempt, trio.current_time())
                 params = messages.Activate(
                     activation=activation.id,
@@ -130,11 +130,12 @@ class Activations:
             return
         while True:
             since = self._running_since if self._handed else trio.current_time()
-            await trio.sleep_until(since + timeout + KILL_GRACE)
-            if self._handed and trio.current_time() >= self._running_since + timeout + KILL_GRACE:
+            over_at = since + timeout + KILL_GRACE + self._link.patience(since)
+            if self._handed and trio.current_time() >= over_at:
                 self.overran = TimedOut(f"activation {self._handed[0].activation.id}", timeout)
                 self._kill(f"an activation did not end within {timeout:g} s, nor when it was interrupted")
                 return
+            await trio.sleep_until(over_at)
 
     # -- in -----------------------------------------------------------------------------------------------------
 

@@ -109,7 +109,7 @@ class Instance:
 
             nursery.start_soon(forward)
             nursery.start_soon(queries.run)
-            link.attach(_Ears(output, queries, activations))
+            link.attach(_Ears(output, queries, activations), on_cut=self._cut, on_resumed=self._resumed)
             try:
                 await self._load(sandbox, link)
                 started()
@@ -127,6 +127,14 @@ class Instance:
             self._failures.loading_failed(failed.failure)
             raise failed
         return None if replace else reason
+
+    def _cut(self, why: str) -> None:
+        self._host.report("warning", self._node.id, f"{why}; waiting for it to come back", {"event": "link-cut"})
+
+    def _resumed(self, seconds: float) -> None:
+        fields = {"event": "link-resumed", "seconds": round(seconds, 3)}
+        self._host.report("info", self._node.id, f"the link is back after {seconds:.2g} s", fields)
+        self._host.router.bump()  # what was not handed out meanwhile is now
 
     async def _load(self, sandbox: Sandbox, link: Link) -> None:
         plan, component = self._node.plan, self._node.plan.component

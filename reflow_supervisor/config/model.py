@@ -142,6 +142,11 @@ class WebSocketConfig:
     )
     max_connections: Annotated[int, Integer(1, 100_000)] = key("Agents connected at a time.", 100)
     ping_interval: Annotated[float, Duration(0.1, 3600)] = key("How often an agent is asked for a sign of life.", 30.0)
+    resume_window: Annotated[float, Duration(0, 3600)] = key(
+        "How long an agent whose connection was cut has to come back, before its sandbox is replaced. Meanwhile its "
+        "actor waits, and nothing is lost. 0: it is replaced at once.",
+        10.0,
+    )
 
 
 @attrs.frozen(kw_only=True)

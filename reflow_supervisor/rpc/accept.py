@@ -1,34 +1,44 @@
-"""The opening of a link: takes a sandbox's connection, checks its token and version, and gives back a `Link`.
+"""Who may open a link, and who may take one up again when its connection was cut.
 
-It decides who may connect (the one with the token, once) and how long that may take. What is said afterwards is the
-session's and the holder's matter.
+A sandbox's listener stays open for the life of that sandbox, with a door behind it. Its token opens the door once;
+then the session's own secret does, which only the agent was told. Everybody else is turned away: a few at once, so
+many a second, each within a bounded time, and without any effect on the link.
 """
 
 from __future__ import annotations
 
-import contextlib
+import errno
+import logging
 import secrets
-from typing import Any
+from collections.abc import Awaitable, Callable
 
-import structlog
 import trio
-import trio_websocket
-from reflow.wire.limits import PROTOCOL_VERSION, RESOURCE, SUBPROTOCOL, WireLimits
-from reflow.wire.messages import CloseCode, Code, Hello, HelloResult, LinkLimits
-from reflow.wire.session import Event, ProtocolViolationError, RequestReceived, Session
+from reflow.wire.limits import PROTOCOL_VERSION, WireLimits
+from reflow.wire.messages import CloseCode, Code, HelloResult, LinkLimits
+from reflow.wire.session import ProtocolViolationError, Session
 from trio_websocket import ConnectionClosed
 
-from .link import Link, end_connection
-from .stream import WatchedStream
+from .handshake import LinkRefusedError, Opening, is_same, open_connection
+from .link import Link, LinkClosedError
 
-log = structlog.stdlib.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 HANDSHAKE_TIMEOUT = 5.0
-"""Seconds that one connection may take to show its token and to say hello."""
+"""Seconds that one connection may take to show its secret and to say hello."""
 
+MAX_HANDSHAKES = 8
+"""Connections of one sandbox that may be about it at once. One more, and the oldest has taken too long."""
 
-class LinkRefusedError(Exception):
-    """A connection that was refused, and why."""
+CONNECTION_RATE = 20.0
+"""Connections of one sandbox that are looked at in a second, after a first `CONNECTION_BURST`. So a script that does
+nothing but connect costs little, and its own link is back within a second all the same."""
+CONNECTION_BURST = 40
+
+SECRET_BYTES = 32
+
+NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+NO_RESOURCES_PAUSE = 0.1
+"""Seconds until the next try to accept, when this machine has no room for another connection."""
 
 
 class LinkHub:
@@ -38,112 +48,200 @@ class LinkHub:
         nursery: the links' tasks live here; cancelling it closes them all.
         limits: what is accepted from agents.
         ping_interval: seconds between pings.
+        resume_window: seconds that an agent whose connection was cut has to come back; 0: it may not.
     """
 
     def __init__(
-        self, nursery: trio.Nursery, limits: WireLimits | None = None, *, ping_interval: float | None = 30
-    ) -> None:
-        self._nursery = nursery
-        self._limits = limits or WireLimits()
-        self._ping_interval = ping_interval
-
-    async def accept(self, listener: trio.abc.Listener[trio.SocketStream], token: str) -> Link:
-        """Waits for the agent with that token; connections without it are turned away. Bound it in time by a
-        cancel scope. The listener is closed afterwards: one agent, one connection."""
-        while True:
-            stream = await listener.accept()
-            try:
-                with trio.fail_after(HANDSHAKE_TIMEOUT):
-                    link = await self._handshake(stream, token)
-            except (LinkRefusedError, ProtocolViolationError, ConnectionClosed, trio.TooSlowError, OSError):
-                await trio.aclose_forcefully(stream)
-                continue
-            await listener.aclose()
-            await self._nursery.start(link.run)
-            return link
-
-    async def _handshake(self, stream: trio.SocketStream, token: str) -> Link:
-        # Room for the longest frame and for as much again of what is no frame: fragments without length, pings.
-        watched = WatchedStream(stream, allowance=2 * self._limits.max_frame)
-        request: trio_websocket.WebSocketRequest = await self._nursery.start(self._read_socket, watched)
-        headers = {bytes(k).lower(): bytes(v) for k, v in request.headers}
-        shown = headers.get(b"authorization", b"")
-        if request.path != RESOURCE or SUBPROTOCOL not in request.proposed_subprotocols:
-            await request.reject(400)
-            raise LinkRefusedError("not an agent of this protocol")
-        if not secrets.compare_digest(shown, b"Bearer " + token.encode()):
-            await request.reject(401)
-            raise LinkRefusedError("wrong token")
-        ws = await request.accept(subprotocol=SUBPROTOCOL)
-        session = Session(self._limits)
-        try:
-            hello = await self._hello(ws, session)
-        except BaseException:
-            await end_connection(ws, CloseCode.VIOLATION)
-            raise
-        return Link(ws, session, hello, watched.renew, ping_interval=self._ping_interval)
-
-    async def _read_socket(
         self,
-        stream: WatchedStream,
-        task_status: trio.TaskStatus[trio_websocket.WebSocketRequest] = trio.TASK_STATUS_IGNORED,
+        nursery: trio.Nursery,
+        limits: WireLimits | None = None,
+        *,
+        ping_interval: float | None = 30,
+        resume_window: float = 0,
     ) -> None:
-        """Takes frames from one connection for as long as it lasts. Whatever the peer makes the WebSocket layer
-        raise (it raises for a ping that meets our close, for one) ends that connection and nothing else: the
-        link sees it as lost."""
-        request = None
+        self.nursery = nursery
+        self.limits = limits or WireLimits()
+        self.ping_interval = ping_interval
+        self.resume_window = resume_window
 
-        async def notice_the_end(readers: trio.Nursery) -> None:
-            await stream.ended.wait()
-            readers.cancel_scope.cancel()
+    async def accept(
+        self,
+        listener: trio.abc.Listener[trio.SocketStream],
+        token: str,
+        gone: Callable[[], Awaitable[object]] | None = None,
+    ) -> Link:
+        """Waits for the agent with that token; connections without it are turned away. Bound it in time by a
+        cancel scope.
 
+        The listener is in use until somebody closes it, or the hub's nursery is cancelled: the agent may come back.
+
+        Args:
+            gone: returns when everybody who could connect is gone.
+
+        Raises:
+            OSError, trio.ClosedResourceError: the listener failed before the agent came.
+        """
+        door = _Door(self, listener, token, gone)
+        self.nursery.start_soon(door.run)
         try:
-            async with trio.open_nursery() as readers:
-                async with trio.open_nursery() as watch:
-                    watch.start_soon(notice_the_end, readers)
-                    request = await trio_websocket.wrap_server_stream(
-                        readers, stream, message_queue_size=4, max_message_size=self._limits.max_frame
-                    )
-                    watch.cancel_scope.cancel()
-                task_status.started(request)
-        except* Exception as group:
-            log.debug("a link's connection failed", exc_info=group)
+            return await door.first()
+        except BaseException:
+            door.close()
+            raise
+
+
+class _Door:
+    """One sandbox's listener."""
+
+    def __init__(
+        self,
+        hub: LinkHub,
+        listener: trio.abc.Listener[trio.SocketStream],
+        token: str,
+        gone: Callable[[], Awaitable[object]] | None,
+    ) -> None:
+        self._hub = hub
+        self._listener = listener
+        self._secret = token
+        """What opens the door now."""
+        self._gone = gone
+        self._link: Link | None = None
+        self._failure: Exception | None = None
+        self._opened = trio.Event()
+        self._scope = trio.CancelScope()
+        self._handshakes: dict[trio.CancelScope, None] = {}
+        """Those under way, the oldest first."""
+
+    async def first(self) -> Link:
+        """The link, when it has been opened."""
+        await self._opened.wait()
+        if self._link is None:
+            assert self._failure is not None
+            raise self._failure
+        return self._link
+
+    def close(self) -> None:
+        """Nobody wants the link any more."""
+        self._scope.cancel()
+        if self._link is not None:
+            self._link.close()
+
+    async def run(self) -> None:
+        """Until the listener is closed. Never raises because of who connects."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    await self._accept_all(nursery)
+        except* (OSError, trio.ClosedResourceError, trio.BrokenResourceError) as group:
+            self._failure = group.exceptions[0]  # one: the others are dealt with where they come up
         finally:
-            await trio.aclose_forcefully(stream)
-        if request is None:
-            raise LinkRefusedError("no WebSocket handshake")
+            self._opened.set()
 
-    async def _hello(self, ws: trio_websocket.WebSocketConnection, session: Session) -> Hello:
-        events: list[Event] = session.receive(await ws.get_message())
-        if len(events) != 1 or not isinstance(events[0], RequestReceived) or events[0].method != "hello":
-            await ws.aclose(int(CloseCode.VIOLATION), "hello comes first")
-            raise LinkRefusedError("hello comes first")
-        request = events[0]
-        hello = request.params.decode(Hello)
-        limits = self._limits
-        if PROTOCOL_VERSION not in hello.protocol:
-            session.fail(request.id, Code.NO_COMMON_VERSION, "no common version", {"supported": [PROTOCOL_VERSION]})
-            await _flush(ws, session)
-            await ws.aclose(int(CloseCode.NO_COMMON_VERSION), None)
-            raise LinkRefusedError(f"the agent speaks {hello.protocol[:8]}, not {PROTOCOL_VERSION}")
-        session.respond(
-            request.id,
-            HelloResult(
-                protocol=PROTOCOL_VERSION,
-                session=secrets.token_hex(8),
-                limits=LinkLimits(
-                    max_frame=limits.max_frame,
-                    max_message=limits.max_message,
-                    max_depth=limits.max_depth,
-                    max_batch=limits.max_batch,
-                ),
-            ),
+    async def _accept_all(self, nursery: trio.Nursery) -> None:
+        allowance, looked_at = float(CONNECTION_BURST), trio.current_time()
+        while True:
+            now = trio.current_time()
+            allowance = min(CONNECTION_BURST, allowance + (now - looked_at) * CONNECTION_RATE)
+            looked_at = now
+            if allowance < 1:
+                await trio.sleep(1 / CONNECTION_RATE)
+                continue
+            try:
+                stream = await self._listener.accept()
+            except OSError as error:
+                if error.errno not in NO_RESOURCES:
+                    raise
+                log.debug("no room for another connection: %s", error)
+                await trio.sleep(NO_RESOURCES_PAUSE)
+                continue
+            allowance -= 1
+            if len(self._handshakes) >= MAX_HANDSHAKES:
+                oldest = next(iter(self._handshakes))
+                del self._handshakes[oldest]
+                oldest.cancel()
+            nursery.start_soon(self._meet, stream)
+
+    async def _meet(self, stream: trio.SocketStream) -> None:
+        scope = trio.CancelScope(deadline=trio.current_time() + HANDSHAKE_TIMEOUT)
+        self._handshakes[scope] = None
+        is_in = False
+        try:
+            with scope:
+                opening = await open_connection(self._hub.nursery, stream, self._is_right, self._hub.limits)
+                await self._let_in(opening)
+                is_in = True
+        except (LinkRefusedError, ProtocolViolationError, ConnectionClosed, OSError, trio.BrokenResourceError) as e:
+            log.debug("a connection was turned away: %s", e)
+        finally:
+            self._handshakes.pop(scope, None)
+            if not is_in:
+                await trio.aclose_forcefully(stream)
+
+    def _is_right(self, secret: bytes) -> bool:
+        return is_same(secret, self._secret)
+
+    async def _let_in(self, opening: Opening) -> None:
+        """What an agent gets that has shown the secret and said hello.
+
+        Raises:
+            LinkRefusedError, ProtocolViolationError: nothing.
+        """
+        hub, link, resume = self._hub, self._link, opening.hello.resume
+        if not self._is_right(opening.secret):
+            # The token was right when it was shown; meanwhile somebody else came in with it.
+            await opening.refuse(Code.NOT_ALLOWED, "this token has been used", CloseCode.REPLACED)
+            raise LinkRefusedError("a token that has been used")
+        if link is None and resume is None:
+            self._secret = secrets.token_urlsafe(SECRET_BYTES)
+            self._open(opening)
+            return
+        if link is not None and resume is not None:
+            try:
+                link.resume(opening.ws, opening.on_frame, resume.received, lambda n: opening.answer(self._welcome(n)))
+            except LinkClosedError:
+                pass
+            except ProtocolViolationError as e:
+                await opening.refuse(Code.INVALID_PARAMS, str(e), CloseCode.VIOLATION)
+                raise
+            else:
+                link.speak(text=opening.text)
+                opening.accepted(hub.limits)
+                return
+        await opening.refuse(Code.SESSION_OVER, "there is no such session, or no longer", CloseCode.REPLACED)
+        raise LinkRefusedError("no session to resume")
+
+    def _open(self, opening: Opening) -> None:
+        hub = self._hub
+        self._link = link = Link(
+            opening.ws,
+            Session(hub.limits),
+            opening.hello,
+            opening.on_frame,
+            greeting=opening.answer(self._welcome(None)),
+            ping_interval=hub.ping_interval,
+            resume_window=hub.resume_window,
+            gone=self._gone,
         )
-        await _flush(ws, session)
-        return hello
+        link.speak(text=opening.text)
+        opening.accepted(hub.limits)
+        hub.nursery.start_soon(link.run)
+        self._opened.set()
 
-
-async def _flush(ws: Any, session: Session) -> None:
-    with contextlib.suppress(ConnectionClosed):
-        while (frame := session.data_to_send()) is not None:
-            await ws.send_message(frame)
+    def _welcome(self, received: int | None) -> HelloResult:
+        """Args:
+        received: how many frames have come; None for a new session.
+        """
+        limits = self._hub.limits
+        return HelloResult(
+            protocol=PROTOCOL_VERSION,
+            session=self._secret,
+            limits=LinkLimits(
+                max_frame=limits.max_frame,
+                max_message=limits.max_message,
+                max_depth=limits.max_depth,
+                max_batch=limits.max_batch,
+            ),
+            resume_window_ms=round(self._hub.resume_window * 1000),
+            resumed=received is not None,
+            received=received or 0,
+        )

@@ -22,6 +22,10 @@ class WatchedStream(trio.abc.Stream):
         self.ended = trio.Event()
         """Set when the peer is known to be gone."""
 
+    def allow(self, allowance: int) -> None:
+        """From now on it is this."""
+        self._allowance = self._left = allowance
+
     def renew(self) -> None:
         """The peer has sent something worth having: the allowance begins anew."""
         self._left = self._allowance

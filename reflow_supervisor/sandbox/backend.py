@@ -96,12 +96,12 @@ class Sandbox(Protocol):
 
     @property
     def token(self) -> str:
-        """The one-time token that the agent inside was given and must show when it connects."""
+        """The one-time token that the agent inside was given and must show when it first connects."""
         ...
 
     @property
     def listener(self) -> trio.abc.Listener[trio.SocketStream]:
-        """Where the agent connects. Closed by `aclose`."""
+        """Where the agent connects, and connects again when its connection was cut. Closed by `aclose`."""
         ...
 
     @property

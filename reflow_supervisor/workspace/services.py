@@ -147,10 +147,11 @@ class Services:
         wire = WireLimits(max_message=most, max_frame=most * 5 // 4 + 65536, max_depth=config.limits.max_depth)
         await self._backend.prepare(list(self._needed))
         async with trio.open_nursery() as links:
-            hub = LinkHub(links, wire, ping_interval=config.workspace.websocket.ping_interval)
+            websocket = config.workspace.websocket
+            hub = LinkHub(links, wire, ping_interval=websocket.ping_interval, resume_window=websocket.resume_window)
             pool = SandboxPool[Link](
                 self._backend,
-                lambda s: hub.accept(s.listener, s.token),
+                lambda s: hub.accept(s.listener, s.token, s.wait),
                 preload=preload_counts(sandbox.preload_count, self._needed),
                 max_size=sandbox.max_pool_size,
                 idle_timeout=sandbox.idle_timeout or float("inf"),

@@ -12,8 +12,7 @@ const { complaintAboutLoad, complaintAboutStop, isFetched, isNames } = require('
 const { Code, ProtocolViolation, Session, isId, isMap } = require('./lib/session');
 
 const EXIT = Object.freeze({ DONE: 0, CRASHED: 1, USAGE: 2, LINK_LOST: 70, VIOLATION: 71, REFUSED: 72 });
-const CLOSE = Object.freeze({ DONE: 1000, VIOLATION: 4001, NO_COMMON_VERSION: 4002 });
-const PROTOCOL = 1;
+const CLOSE = Object.freeze({ DONE: 1000, VIOLATION: 4001 });
 const CLOSE_TIMEOUT_MS = 2000;
 const DRAIN_TIMEOUT_MS = 500;
 const FETCH_TIMEOUT_MS = 60_000;
@@ -25,8 +24,6 @@ class Agent {
   #link;
   #runner;
   #workspace;
-  /** @type {import('./lib/session').Id | null} */
-  #helloId = null;
   #hasLoaded = false;
   #isStopping = false;
   #isEnding = false;
@@ -42,20 +39,16 @@ class Agent {
     this.#link = new Link({
       path: link,
       token,
+      about: {
+        runtime: 'javascript',
+        agent: require('./package.json').version,
+        language: process.versions.node,
+        pid: process.pid,
+      },
       onFrame: (frame) => this.#receive(frame),
       onReport: (report) => this.#onReport(report),
     });
-    const { id, bytes } = this.#session.request('hello', {
-      protocol: [PROTOCOL],
-      runtime: 'javascript',
-      agent: require('./package.json').version,
-      language: process.versions.node,
-      pid: process.pid,
-    });
-    this.#helloId = id;
-    this.#link.write(bytes);
-    this.#link.flush();
-    // Needed later than the above, and read while the link's thread starts.
+    // Needed later than the above, and read while the link's thread starts and says hello.
     const { Runner } = require('./lib/runner');
     this.#runner = new Runner({
       session: this.#session,
@@ -115,8 +108,7 @@ class Agent {
         if (event.method === 'cancel' && isId(event.params.id)) this.#runner.cancel(event.params.id);
         break;
       default:
-        if (event.id === this.#helloId) this.#welcome(event.result, event.error);
-        else if (this.#awaited.has(event.id)) this.#awaited.set(event.id, event);
+        if (this.#awaited.has(event.id)) this.#awaited.set(event.id, event);
     }
   }
 
@@ -135,25 +127,6 @@ class Agent {
       default:
         this.#link.write(this.#session.fail(id, Code.METHOD_NOT_FOUND, `no method ${JSON.stringify(method)}`));
     }
-  }
-
-  /** @param {any} result @param {import('./lib/session').RpcError | undefined} error */
-  #welcome(result, error) {
-    if (error) {
-      this.#end(EXIT.REFUSED, CLOSE.NO_COMMON_VERSION, `the supervisor refused this agent: ${error.message}`);
-      return;
-    }
-    if (!isMap(result) || result.protocol !== PROTOCOL || !isMap(result.limits)) {
-      throw new ProtocolViolation('the answer to hello has no common version, or no limits');
-    }
-    const limits = { ...this.#session.limits };
-    for (const name of /** @type {(keyof typeof limits)[]} */ (Object.keys(limits))) {
-      const value = result.limits[name] ?? limits[name];
-      if (!Number.isSafeInteger(value) || value < 1) throw new ProtocolViolation(`the limit ${name} is no positive integer`);
-      limits[name] = value;
-    }
-    this.#session.limits = limits;
-    this.#link.setLimits(limits);
   }
 
   // -- requests -------------------------------------------------------------------------------------------------
@@ -300,14 +273,17 @@ class Agent {
   /** @param {import('./lib/link').LinkReport} report */
   #onReport(report) {
     if (this.#isEnding) return;
+    if ('welcome' in report) {
+      this.#session.limits = report.welcome.limits;
+      return;
+    }
     if ('violation' in report) {
       this.#violated(report.violation);
       return;
     }
     this.#isEnding = true;
-    const isRefused = report.code === CLOSE.NO_COMMON_VERSION;
     console.error(`reflow agent: the link is lost: ${report.closed}`);
-    process.exit(isRefused ? EXIT.REFUSED : EXIT.LINK_LOST);
+    process.exit(report.isRefused ? EXIT.REFUSED : EXIT.LINK_LOST);
   }
 
   /** @param {string} how */

@@ -24,7 +24,15 @@ import msgspec
 import trio
 import wsproto
 import wsproto.utilities
-from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Request, TextMessage
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Ping,
+    RejectConnection,
+    Request,
+    TextMessage,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 DIALOGUES = ROOT / "specs" / "conformance"
@@ -37,7 +45,10 @@ COMMANDS: dict[str, list[str]] = {
 SUFFIX = {"python": "py", "javascript": "js"}
 
 TOKEN = "conformance-token"
+SECRET = "conformance-session"
 STEP_TIMEOUT = 10.0
+ACKNOWLEDGE_AFTER = 16
+"""Frames of the agent."""
 LIMITS = {"max_frame": 4_000_000, "max_message": 1_000_000, "max_depth": 64, "max_batch": 64}
 
 
@@ -210,38 +221,118 @@ class Store:
 # -- the link ----------------------------------------------------------------------------------------------------
 
 
-class Link:
-    """The server's side of the agent's WebSocket."""
+def encoded(data: Any) -> bytes:
+    return msgspec.msgpack.encode(data)
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        self.ws = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
+
+class Link:
+    """The server's side of the agent's session, over one WebSocket after another. It keeps what it sent until the agent
+    acknowledges it."""
+
+    def __init__(self) -> None:
         self.received: list[tuple[str, Any]] = []
         """(kind of frame, message), oldest first."""
-        self.frame_sizes: list[int] = []
         self.closed: int | None = None
         self.request: Request | None = None
-        self._partial: bytes | str | None = None
+        self.stream: trio.SocketStream | None = None
+        self.secret = TOKEN
+        """What the agent has to show when it connects."""
+        self.opening = True
+        """What is sent and received now has no number."""
+        self.sent = 0
+        self.came = 0
+        """How many of the agent's frames have come."""
+        self.acknowledged = 0
+        """How many of ours it has acknowledged."""
+        self.acknowledges = True
+        self._told = 0
+        self._kept: dict[int, bytes | str] = {}
+        """The encoded messages of frames that are not acknowledged; text where they are JSON."""
 
-    async def accept(self) -> None:
+    # -- connections --
+
+    async def accept(self, stream: trio.SocketStream, *, status: int | None = None) -> None:
+        if self.stream is not None:
+            await trio.aclose_forcefully(self.stream)
+        self.stream = stream
+        self.ws = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
+        self.closed, self.request, self.opening = None, None, True
+        self._partial: bytes | str | None = None
         while self.request is None:
             await self._read()
         headers = {k.lower(): v for k, v in self.request.extra_headers}
         assert self.request.target == "/agent"
         assert self.request.subprotocols == ["reflow.v1"]
         assert self.request.extensions == []
-        assert headers[b"authorization"] == f"Bearer {TOKEN}".encode()
-        await self.stream.send_all(self.ws.send(AcceptConnection(subprotocol="reflow.v1")))
+        assert headers[b"authorization"] == f"Bearer {self.secret}".encode()
+        answer = AcceptConnection(subprotocol="reflow.v1") if status is None else RejectConnection(status_code=status)
+        await self._write(self.ws.send(answer))
 
-    async def send(self, data: Any, *, text: bool = False) -> None:
-        frame = TextMessage(json.dumps(data)) if text else BytesMessage(msgspec.msgpack.encode(data))
-        await self.stream.send_all(self.ws.send(frame))
+    async def cut(self) -> None:
+        """Hangs up, without a word."""
+        assert self.stream is not None
+        await trio.aclose_forcefully(self.stream)
+        self.stream = None
+
+    async def answer_hello(self, message: dict[str, Any], answer: dict[str, Any]) -> None:
+        await self._write(self.ws.send(BytesMessage(encoded({"jsonrpc": "2.0", "id": message["id"], **answer}))))
+        self.secret = answer.get("result", {}).get("session", self.secret)
+        self.opening = False
+
+    async def resend(self, received: int) -> None:
+        """The agent has so many of our frames: it gets the others."""
+        self._acknowledge(received)
+        for number in sorted(self._kept):
+            await self._send(number)
+
+    # -- what is sent --
+
+    async def send(self, data: Any, *, text: bool = False, lose: bool = False, amid: bool = False) -> None:
+        """One frame of one message or several. `lose`: it does not leave; `amid`: half of it does."""
+        messages = data if isinstance(data, list) else [data]
+        if text:
+            await self.send_body(",".join(json.dumps(m) for m in messages), lose=lose)
+        else:
+            await self.send_body(b"".join(map(encoded, messages)), len(messages), lose=lose, amid=amid)
+
+    async def send_body(self, body: bytes | str, messages: int = 1, *, lose: bool = False, amid: bool = False) -> None:
+        self.sent += 1
+        if isinstance(body, bytes):
+            # As an array, whose numbers are put before it when it is sent.
+            body = messages.to_bytes(2, "big") + body
+        self._kept[self.sent] = body
+        if not lose:
+            await self._send(self.sent, amid=amid)
+
+    async def _send(self, number: int, *, amid: bool = False) -> None:
+        body = self._kept[number]
+        if isinstance(body, str):
+            data = self.ws.send(TextMessage(f"[{number}, {self.came}, {body}]"))
+        else:
+            count = int.from_bytes(body[:2], "big") + 2
+            header = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+            data = self.ws.send(BytesMessage(header + encoded(number) + encoded(self.came) + body[2:]))
+        self._told = self.came
+        await self._write(data[: len(data) // 2] if amid else data)
+
+    async def send_again(self) -> None:
+        await self._send(max(self._kept))
 
     async def send_raw(self, data: bytes) -> None:
-        await self.stream.send_all(self.ws.send(BytesMessage(data)))
+        await self._write(self.ws.send(BytesMessage(data)))
 
     async def send_text(self, text: str) -> None:
-        await self.stream.send_all(self.ws.send(TextMessage(text)))
+        await self._write(self.ws.send(TextMessage(text)))
+
+    async def _write(self, data: bytes) -> None:
+        assert self.stream is not None
+        await self.stream.send_all(data)
+
+    async def acknowledge(self) -> None:
+        self._told = self.came
+        await self.send_raw(encoded([0, self.came]))
+
+    # -- what comes --
 
     async def next(self) -> tuple[str, Any]:
         while not self.received:
@@ -256,6 +347,7 @@ class Link:
         return self.closed
 
     async def _read(self) -> None:
+        assert self.stream is not None
         try:
             data = await self.stream.receive_some(65536)
         except trio.BrokenResourceError:
@@ -270,7 +362,7 @@ class Link:
                     whole = part if self._partial is None else self._partial + part  # type: ignore[operator]
                     self._partial = None if event.message_finished else whole
                     if event.message_finished:
-                        self._frame(whole)
+                        await self._frame(whole)
                 case CloseConnection():
                     self.closed = event.code
                     # An agent may be gone already; at the end of the stream there is nobody to answer.
@@ -281,29 +373,48 @@ class Link:
                 case _:
                     pass
 
-    def _frame(self, frame: bytes | str) -> None:
+    async def _frame(self, frame: bytes | str) -> None:
         kind = "text" if isinstance(frame, str) else "binary"
         content = json.loads(frame) if isinstance(frame, str) else msgspec.msgpack.decode(frame)
-        messages = content if isinstance(content, list) else [content]
-        assert messages, "an empty array was sent"
-        self.frame_sizes.append(len(messages))
+        if self.opening:
+            self.received.append((kind, content))
+            return
+        number, acknowledged, *messages = content
+        self._acknowledge(acknowledged)
+        if number == 0:
+            assert messages == [], "messages in a frame without a number"
+            return
+        assert number == self.came + 1, f"frame {number} came after {self.came}"
+        assert messages, "a number without messages"
+        self.came = number
         for message in messages:
             assert message["jsonrpc"] == "2.0"
             self.received.append((kind, message))
+        if self.acknowledges and self.came - self._told >= ACKNOWLEDGE_AFTER:
+            with contextlib.suppress(trio.BrokenResourceError):  # it has left meanwhile
+                await self.acknowledge()
+
+    def _acknowledge(self, acknowledged: int) -> None:
+        assert self.acknowledged <= acknowledged <= self.sent, f"{acknowledged} acknowledged of {self.sent}"
+        self.acknowledged = acknowledged
+        self._kept = {number: body for number, body in self._kept.items() if number > acknowledged}
+
+    async def wait_acknowledged(self) -> None:
+        while self.acknowledged < self.sent:
+            await self._read()
 
 
 # -- one dialogue ------------------------------------------------------------------------------------------------
 
 
 class Player:
-    def __init__(
-        self, dialogue: dict[str, Any], runtime: str, link: Link, process: subprocess.Popen[bytes], pipes: Pipes
-    ) -> None:
+    def __init__(self, dialogue: dict[str, Any], runtime: str, agent: RunningAgent) -> None:
         self.dialogue = dialogue
         self.runtime = runtime
-        self.link = link
-        self.process = process
-        self.pipes = pipes
+        self.agent = agent
+        self.link = agent.link
+        self.process = agent.process
+        self.pipes = agent.pipes
         ttl_ms = dialogue.get("load", {}).get("state", {}).get("ttl_ms")
         self.store = Store(dialogue.get("store", {}), ttl_ms)
         self.fetched: list[str] = []
@@ -315,7 +426,8 @@ class Player:
     async def play(self) -> None:
         opening = self.dialogue.get("opening", "load")
         if opening != "manual":
-            await self.do({"expect": {"method": "hello", "id": {"$any": True}}, "answer": hello_result()})
+            answer = hello_result(self.dialogue.get("window_ms", 0))
+            await self.do({"expect": {"method": "hello", "id": {"$any": True}}, "answer": answer})
         if opening == "load":
             await self.do({"load": {}})
         for number, step in enumerate(self.dialogue["steps"], 1):
@@ -335,16 +447,32 @@ class Player:
     async def do(self, step: dict[str, Any]) -> None:
         link = self.link
         if "send" in step:
-            await link.send(special(step["send"]), text=step.get("text", False))
+            how = {name: step[name] for name in ("text", "lose", "amid") if name in step}
+            await link.send(special(step["send"]), **how)
+        elif "send_message" in step:
+            message = step["send_message"]
+            await link.send_body(message["text"] if "text" in message else base64.b64decode(message["base64"]))
         elif "send_raw" in step:
             await link.send_raw(base64.b64decode(step["send_raw"]))
         elif "send_text" in step:
             await link.send_text(step["send_text"])
+        elif "send_again" in step:
+            await link.send_again()
         elif "expect" in step:
             message = await self.next(step.get("frame"))
             self.check(step["expect"], message)
-            if "answer" in step:
+            if "answer" in step and link.opening:
+                await link.answer_hello(message, special(step["answer"]))
+            elif "answer" in step:
                 await link.send({"jsonrpc": "2.0", "id": message["id"], **special(step["answer"])})
+        elif "cut" in step:
+            await link.cut()
+        elif "resume" in step:
+            await self.resume(step["resume"])
+        elif "forget" in step:
+            link.came -= step["forget"]
+        elif "acknowledged" in step:
+            await link.wait_acknowledged()
         elif "expect_unordered" in step:
             patterns = list(step["expect_unordered"])
             while patterns:
@@ -406,13 +534,31 @@ class Player:
         elif "expect_close" in step:
             assert await link.wait_closed() == step["expect_close"], f"closed with {link.closed}"
         elif "close" in step:
-            await link.stream.aclose()
+            await link._write(link.ws.send(CloseConnection(code=step["close"])))
         elif "expect_exit" in step:
             while self.process.poll() is None:
                 await trio.sleep(0.005)
             assert self.process.returncode == step["expect_exit"], f"exited with {self.process.returncode}"
         else:
             raise ValueError(f"unknown step {step!r}")
+
+    async def resume(self, how: dict[str, Any]) -> None:
+        """The agent comes back, as it must, and is taken up again or not."""
+        link = self.link
+        before = link.came
+        await self.agent.accept(status=how.get("status"))
+        if "status" in how:
+            return
+        hello = (await link.next())[1]
+        received = how.get("received", {"$any": True})
+        self.check({"method": "hello", "params": {"protocol": [1], "resume": {"received": received}}}, hello)
+        if "error" in how:
+            await link.answer_hello(hello, {"error": how["error"]})
+            return
+        answer = hello_result(self.dialogue.get("window_ms", 0))
+        answer["result"] |= {"resumed": True, "received": how.get("says_received", before)}
+        await link.answer_hello(hello, answer)
+        await link.resend(hello["params"]["resume"]["received"])
 
     async def next(self, frame: str | None = None) -> dict[str, Any]:
         """The next message that is for the dialogue; questions about state are answered on the way."""
@@ -469,8 +615,8 @@ def source(lines: str | list[str]) -> str:
     return lines if isinstance(lines, str) else "\n".join(lines) + "\n"
 
 
-def hello_result() -> dict[str, Any]:
-    return {"result": {"protocol": 1, "session": "s-1", "limits": LIMITS, "resume_window_ms": 0}}
+def hello_result(window_ms: int = 0) -> dict[str, Any]:
+    return {"result": {"protocol": 1, "session": SECRET, "limits": LIMITS, "resume_window_ms": window_ms}}
 
 
 class Pipes:
@@ -495,10 +641,26 @@ class Pipes:
             await trio.sleep(0.005)
 
 
+class RunningAgent:
+    """An agent's process, and the session with it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], pipes: Pipes, server: trio.socket.SocketType) -> None:
+        self.process = process
+        self.pipes = pipes
+        self.link = Link()
+        self._server = server
+
+    async def accept(self, *, status: int | None = None) -> None:
+        """Its next connection."""
+        with trio.move_on_after(STEP_TIMEOUT):
+            sock, _ = await self._server.accept()
+            await self.link.accept(trio.SocketStream(sock), status=status)
+            return
+        raise AssertionError(f"the agent did not connect: {self.pipes.text('stderr')[-2000:]}")
+
+
 @asynccontextmanager
-async def running_agent(
-    runtime: str, files: dict[str, str]
-) -> AsyncIterator[tuple[Link, subprocess.Popen[bytes], Pipes]]:
+async def running_agent(runtime: str, files: dict[str, str]) -> AsyncIterator[RunningAgent]:
     """A connected agent process; killed at the end if it still runs."""
     with tempfile.TemporaryDirectory(prefix="agent-") as directory, trio.socket.socket(trio.socket.AF_UNIX) as server:
         workspace = Path(directory) / "workspace"
@@ -527,27 +689,21 @@ async def running_agent(
         assert process.stdout is not None
         assert process.stderr is not None
         pipes = Pipes()
+        agent = RunningAgent(process, pipes, server)
         with process.stdout, process.stderr:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(pipes.collect, "stdout", process.stdout.fileno())
                     nursery.start_soon(pipes.collect, "stderr", process.stderr.fileno())
-                    async with await accept(server, pipes) as stream:
-                        link = Link(stream)
-                        await link.accept()
-                        yield link, process, pipes
+                    await agent.accept()
+                    yield agent
                     nursery.cancel_scope.cancel()
             finally:
+                if agent.link.stream is not None:
+                    await trio.aclose_forcefully(agent.link.stream)
                 if process.poll() is None:
                     process.kill()
                 process.wait()
-
-
-async def accept(server: trio.socket.SocketType, pipes: Pipes) -> trio.SocketStream:
-    with trio.move_on_after(STEP_TIMEOUT):
-        sock, _ = await server.accept()
-        return trio.SocketStream(sock)
-    raise AssertionError(f"the agent did not connect: {pipes.text('stderr')[-2000:]}")
 
 
 async def play(dialogue: dict[str, Any], runtime: str) -> None:
@@ -556,8 +712,8 @@ async def play(dialogue: dict[str, Any], runtime: str) -> None:
     files = {f"actors/subject.actor.{suffix}": source(dialogue["actor"][runtime])}
     files |= {name: source(text) for name, text in dialogue.get("files", {}).get(runtime, {}).items()}
     try:
-        async with running_agent(runtime, files) as (link, process, pipes):
-            await Player(dialogue, runtime, link, process, pipes).play()
+        async with running_agent(runtime, files) as agent:
+            await Player(dialogue, runtime, agent).play()
     except BaseExceptionGroup as group:
         failed, _ = group.split(AssertionError)
         while failed is not None and len(failed.exceptions) == 1:

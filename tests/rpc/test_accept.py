@@ -14,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 from reflow.wire.limits import PROTOCOL_VERSION, RESOURCE, SUBPROTOCOL, WireLimits
+from rpc.played import OneByOne, connection
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from reflow_supervisor.rpc.accept import HANDSHAKE_TIMEOUT, LinkHub
@@ -83,8 +84,8 @@ class Hub:
         async with connected(path) as ws:
             assert (await say_hello(ws))["result"]["protocol"] == PROTOCOL_VERSION
             await self.opened.wait()
-            await ws.send_message('{"jsonrpc":"2.0","id":"a2","method":"ping","params":{}}')
-            assert msgspec.json.decode(await ws.get_message())["id"] == "a2"
+            await ws.send_message('[1,0,{"jsonrpc":"2.0","id":"a2","method":"ping","params":{}}]')
+            assert msgspec.json.decode(await ws.get_message())[2]["id"] == "a2"
             assert self.link is not None
             self.link.close()
             with pytest.raises(ConnectionClosed):
@@ -182,17 +183,6 @@ async def test_frames_instead_of_hello_leave_nothing_behind(path: Path) -> None:
         await hub.gets_its_agent(path)
 
 
-async def test_there_is_nobody_for_a_second_agent(path: Path) -> None:
-    async with waiting(path) as hub:
-        async with connected(path) as ws:
-            await say_hello(ws)
-            await hub.opened.wait()
-            with pytest.raises(OSError):
-                await trio.open_unix_socket(path)
-        assert hub.link is not None
-        await hub.link.closed.wait()
-
-
 async def test_an_agent_of_another_version_is_told_which_ones_there_are(path: Path) -> None:
     async with waiting(path) as hub:
         async with connected(path) as ws:
@@ -201,25 +191,9 @@ async def test_an_agent_of_another_version_is_told_which_ones_there_are(path: Pa
         await hub.gets_its_agent(path)
 
 
-class OneByOne(trio.abc.Listener[trio.SocketStream]):
-    """Gives out these connections, and then waits."""
-
-    def __init__(self, streams: list[trio.SocketStream]) -> None:
-        self._streams = streams
-
-    async def accept(self) -> trio.SocketStream:
-        if not self._streams:
-            await trio.sleep_forever()
-        return self._streams.pop()
-
-    async def aclose(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-
 async def test_a_connection_that_says_nothing_is_given_up(path: Path, autojump_clock: trio.testing.MockClock) -> None:
-    sockets = socket.socketpair(socket.AF_UNIX)
-    silent, other = (trio.SocketStream(trio.socket.from_stdlib_socket(s)) for s in sockets)
-    listener = OneByOne([silent])
+    silent, other = connection()
+    listener = OneByOne(silent)
     async with trio.open_nursery() as nursery:
         began = trio.current_time()
         nursery.start_soon(LinkHub(nursery).accept, listener, TOKEN)
@@ -290,7 +264,8 @@ async def test_real_messages_may_go_on_for_ever(path: Path) -> None:
         await say_hello(ws)
         await hub.opened.wait()
         for i in range(50):
-            await ws.send_message(f'{{"jsonrpc":"2.0","id":"b{i}","method":"ping","params":{{"pad":"{"x" * 1000}"}}}}')
-            assert msgspec.json.decode(await ws.get_message())["id"] == f"b{i}"
+            ping = f'{{"jsonrpc":"2.0","id":"b{i}","method":"ping","params":{{"pad":"{"x" * 1000}"}}}}'
+            await ws.send_message(f"[{i + 1},{i},{ping}]")
+            assert msgspec.json.decode(await ws.get_message())[2]["id"] == f"b{i}"
         assert hub.link is not None
         await hub.link.aclose()

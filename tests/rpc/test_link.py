@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import socket
-from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Any
 
-import attrs
 import msgspec
 import pytest
 import trio
-import wsproto
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reflow.wire.limits import RESOURCE, SUBPROTOCOL, WireLimits
+from reflow.wire.limits import WireLimits
 from reflow.wire.messages import Activate, Code, Pong
-from reflow.wire.session import NotificationReceived, Outcome, ProtocolViolationError, RequestReceived
+from reflow.wire.session import Outcome, ProtocolViolationError
 from reflow.wire.values import from_plain
+from rpc.played import TOKEN, Agent, Calls, Ears, OneByOne, answered, connection, failed, linked
 from trio.testing import MockClock, wait_all_tasks_blocked
-from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Request, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, TextMessage
 
 from reflow_supervisor.rpc.accept import LinkHub
 from reflow_supervisor.rpc.link import (
@@ -34,7 +30,6 @@ from reflow_supervisor.rpc.link import (
     RequestFailedError,
 )
 
-TOKEN = "the token"
 PING_TIMEOUT = 10.0
 """Seconds, of `Link`'s default."""
 
@@ -43,179 +38,6 @@ PING_TIMEOUT = 10.0
 def clock(autojump_clock: MockClock) -> MockClock:
     """Time passes when nothing else can happen."""
     return autojump_clock
-
-
-class OneByOne(trio.abc.Listener[trio.SocketStream]):
-    def __init__(self, *streams: trio.SocketStream) -> None:
-        self._streams = deque(streams)
-
-    async def accept(self) -> trio.SocketStream:
-        if not self._streams:
-            await trio.sleep_forever()
-        return self._streams.popleft()
-
-    async def aclose(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-
-class Agent:
-    """The other end, which does what it is told to, allowed or not."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        self.closed: tuple[int, str] | None = None
-        self.cut = False
-        """The connection ended without a close frame."""
-        self._ws = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
-        self._frames: deque[bytes | str] = deque()
-        self._partial: list[Any] = []
-        self._messages: deque[dict[str, Any]] = deque()
-        self._accepted = False
-
-    async def open(self) -> None:
-        headers = [(b"authorization", f"Bearer {TOKEN}".encode())]
-        request = Request(host="localhost", target=RESOURCE, subprotocols=[SUBPROTOCOL], extra_headers=headers)
-        await self.stream.send_all(self._ws.send(request))
-        while not self._accepted:
-            await self._read()
-        await self.ask("hello", {"protocol": [1], "runtime": "test"}, id="hello")
-        assert (await self.heard())["result"]["protocol"] == 1
-
-    async def _read(self) -> None:
-        try:
-            data = await self.stream.receive_some()
-        except trio.BrokenResourceError:
-            data = b""
-        self._ws.receive_data(data or None)
-        for event in self._ws.events():
-            match event:
-                case AcceptConnection():
-                    self._accepted = True
-                case BytesMessage() | TextMessage():
-                    self._partial.append(event.data if isinstance(event.data, str) else bytes(event.data))
-                    if event.message_finished:
-                        self._frames.append(type(self._partial[0])().join(self._partial))
-                        self._partial.clear()
-                case CloseConnection():
-                    self.closed = event.code, event.reason or ""
-                    if self._ws.state is wsproto.connection.ConnectionState.REMOTE_CLOSING:
-                        with contextlib.suppress(trio.BrokenResourceError):
-                            await self.stream.send_all(self._ws.send(event.response()))
-                case _:
-                    pass
-        self.cut = self.cut or (not data and self.closed is None)
-
-    # -- what it says -----------------------------------------------------------------------------------------------
-
-    def framed(self, content: Any, *, text: bool = False) -> bytes:
-        event = TextMessage(json.dumps(content)) if text else BytesMessage(msgspec.msgpack.encode(content))
-        return self._ws.send(event)
-
-    async def say(self, content: Any, *, text: bool = False) -> None:
-        await self.stream.send_all(self.framed(content, text=text))
-
-    async def ask(self, method: str, params: Any = None, *, id: int | str) -> None:
-        await self.say({"jsonrpc": "2.0", "id": id, "method": method, "params": params or {}})
-
-    async def answer(self, id: int | str, result: Any = None) -> None:
-        await self.say(answered(id, result))
-
-    async def close(self, code: int, reason: str = "") -> None:
-        await self.stream.send_all(self._ws.send(CloseConnection(code=code, reason=reason)))
-
-    # -- what it hears ----------------------------------------------------------------------------------------------
-
-    async def frame(self) -> bytes | str:
-        while not self._frames:
-            assert self.closed is None, self.closed
-            assert not self.cut
-            await self._read()
-        return self._frames.popleft()
-
-    async def heard(self, method: str | None = None) -> dict[str, Any]:
-        """The next message, which is a request or notification of that method."""
-        if not self._messages:
-            frame = await self.frame()
-            content = json.loads(frame) if isinstance(frame, str) else msgspec.msgpack.decode(frame)
-            self._messages.extend(content if isinstance(content, list) else [content])
-        message = self._messages.popleft()
-        assert message.get("method") == method
-        return message
-
-    async def until_closed(self) -> tuple[int, str]:
-        """Code and reason. Whatever comes before is passed over."""
-        while self.closed is None:
-            assert not self.cut
-            await self._read()
-        return self.closed
-
-
-def answered(id: int | str, result: Any = None) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": id, "result": {} if result is None else result}
-
-
-def failed(id: int | str, code: int = -32021) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": "failed"}}
-
-
-@attrs.define
-class Ears:
-    """A handler that remembers, and answers when the test does."""
-
-    requests: list[RequestReceived] = attrs.Factory(list[RequestReceived])
-    notifications: list[NotificationReceived] = attrs.Factory(list[NotificationReceived])
-    refuse: str | None = None
-
-    def on_request(self, request: RequestReceived) -> None:
-        self.requests.append(request)
-
-    def on_notification(self, notification: NotificationReceived) -> None:
-        if notification.method == self.refuse:
-            raise ProtocolViolationError(f"{self.refuse} is not wanted")
-        self.notifications.append(notification)
-
-
-@attrs.define
-class Calls:
-    """Calls and what they came to: one outcome each, at the end."""
-
-    link: Link
-    outcomes: dict[int | str, list[Outcome]] = attrs.Factory(dict[int | str, list[Outcome]])
-
-    def make(self, method: str = "m", params: Any = None) -> int | str:
-        heard: list[Outcome] = []
-        id = self.link.call(method, params, heard.append)
-        assert id not in self.outcomes
-        self.outcomes[id] = heard
-        return id
-
-    def kinds(self) -> list[str]:
-        assert all(len(heard) == 1 for heard in self.outcomes.values()), self.outcomes
-        return [kind(heard[0]) for heard in self.outcomes.values()]
-
-
-def kind(outcome: Outcome) -> str:
-    return "unknown" if outcome.unknown else "ok" if outcome.error is None else "error"
-
-
-@contextlib.asynccontextmanager
-async def linked(
-    limits: WireLimits | None = None, *, ping_interval: float | None = None
-) -> AsyncGenerator[tuple[Link, Agent]]:
-    """A link that runs, and its agent. Every task of it must have ended by itself when the agent has hung up."""
-    ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(s)) for s in socket.socketpair(socket.AF_UNIX))
-    async with trio.open_nursery() as nursery:
-        hub = LinkHub(nursery, limits, ping_interval=ping_interval)
-        agent = Agent(theirs)
-        links: list[Link] = []
-        async with theirs:
-            async with trio.open_nursery() as opening:
-                opening.start_soon(agent.open)
-                links.append(await hub.accept(OneByOne(ours), TOKEN))
-            yield links[0], agent
-        with trio.fail_after(60):
-            await links[0].closed.wait()
-    assert links[0].end is not None
 
 
 def ended(link: Link) -> LinkEnd:
@@ -269,7 +91,7 @@ async def test_what_is_ready_together_goes_in_one_frame(clock: MockClock) -> Non
             link.notify("note", {"n": n})
         frame = await agent.frame()
         assert isinstance(frame, bytes)
-        assert [m["params"]["n"] for m in msgspec.msgpack.decode(frame)] == list(range(20))
+        assert [m["params"]["n"] for m in msgspec.msgpack.decode(frame)[2:]] == list(range(20))
 
 
 @pytest.mark.trio
@@ -386,7 +208,8 @@ async def test_an_agent_that_speaks_in_text_is_answered_in_text(clock: MockClock
     """Encoded messages once went into the text as they were; the bytes of a float ended every link of the run."""
     async with linked() as (link, agent):
         await agent.say({"jsonrpc": "2.0", "id": "p", "method": "ping"}, text=True)
-        assert json.loads(await agent.frame()) == {"jsonrpc": "2.0", "id": "p", "result": {}}
+        assert await agent.heard() == {"jsonrpc": "2.0", "id": "p", "result": {}}
+        assert agent.hears_text
         calls = Calls(link)
         inputs = {"a": from_plain(math.pi), "b": from_plain({"k": b"\xff"})}
         id = calls.make("activate", Activate(activation=1, attempt=1, epoch=1, inputs=inputs))
@@ -444,7 +267,7 @@ async def test_a_link_that_is_over_takes_no_calls(clock: MockClock) -> None:
 
 @pytest.mark.trio
 async def test_cancelled_from_outside(clock: MockClock) -> None:
-    ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(s)) for s in socket.socketpair(socket.AF_UNIX))
+    ours, theirs = connection()
     async with theirs:
         agent = Agent(theirs)
         async with trio.open_nursery() as nursery:
@@ -613,7 +436,7 @@ async def violate(play: Callable[[Agent], Any], detail: str, *, limits: WireLimi
     ("content", "detail"),
     [
         (5, "invalid"),
-        ([], "a batch of 0"),
+        ([], "a frame without messages"),
         ([{"jsonrpc": "2.0", "method": "n"}] * 5, "a batch of 5"),
         ({"jsonrpc": "1.0", "method": "n"}, "jsonrpc"),
         (answered(99), "not asked"),
@@ -640,7 +463,7 @@ async def test_a_violation_closes_with_4001_and_no_call_is_forgotten(
 @pytest.mark.trio
 async def test_bytes_that_are_no_message(clock: MockClock) -> None:
     await violate(lambda agent: agent.stream.send_all(agent._ws.send(BytesMessage(b"\xc1"))), "malformed")
-    await violate(lambda agent: agent.stream.send_all(agent._ws.send(TextMessage("{"))), "malformed")
+    await violate(lambda agent: agent.stream.send_all(agent._ws.send(TextMessage("[1, 0, {"))), "malformed")
 
 
 @pytest.mark.trio

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from reflow.wire import messages
 from reflow.wire.messages import (
+    FINAL,
     Activate,
     AgentExit,
     CloseCode,
@@ -41,7 +42,7 @@ def filled(kind: Any) -> dict[str, Any]:
         "protocol": [1], "runtime": "r", "session": "s", "node": "n", "component": "c", "file": "f", "source": "",
         "name": "n", "activation": 1, "attempt": 1, "epoch": 1, "inputs": {}, "index": 0, "port": "p",
         "message": "m", "keys": [], "id": 1, "level": "info", "type": "t", "max_frame": 1, "max_message": 1,
-        "max_depth": 1, "max_batch": 1,
+        "max_depth": 1, "max_batch": 1, "received": 0,
         "limits": {"max_frame": 1, "max_message": 1, "max_depth": 1, "max_batch": 1},
     }  # fmt: skip
     if kind is messages.HelloResult:
@@ -147,6 +148,7 @@ def test_codes_of_the_specification() -> None:
         "CANCELLED": -32800,
         "DEADLINE_EXCEEDED": -32801,
         "NO_COMMON_VERSION": -32001,
+        "SESSION_OVER": -32002,
         "SKIPPED": -32010,
         "LOAD_FAILED": -32020,
         "SCRIPT_FAILED": -32021,
@@ -154,5 +156,6 @@ def test_codes_of_the_specification() -> None:
         "STATE_UNAVAILABLE": -32030,
         "NOT_ALLOWED": -32031,
     }
-    assert [int(code) for code in CloseCode] == [1000, 4001, 4002, 4003]
+    assert [int(code) for code in CloseCode] == [1000, 4001, 4002, 4003, 4004]
+    assert frozenset(CloseCode) - {CloseCode.CUT} == FINAL
     assert [int(code) for code in AgentExit] == [0, 70, 71, 72]

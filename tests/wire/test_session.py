@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from typing import Any
 
@@ -13,18 +14,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from reflow.wire.limits import WireLimits
 from reflow.wire.messages import Commit, Failure, Pong
+from reflow.wire.replay import Window
 from reflow.wire.session import (
     MAX_ID_LENGTH,
     MAX_METHOD_LENGTH,
     Event,
+    FrameGapError,
     InvalidPayloadError,
     LocalProtocolError,
     NotificationReceived,
     Outcome,
     ProtocolViolationError,
     RequestReceived,
-    Session,
 )
+from reflow.wire.session import Session as WireSession
 from reflow.wire.values import from_plain
 
 pack = msgspec.msgpack.encode
@@ -37,7 +40,34 @@ def message(**members: Any) -> dict[str, Any]:
     return {"jsonrpc": "2.0"} | members
 
 
-def frames(session: Session) -> list[bytes | str]:
+HEADER = 3
+"""Bytes of the array and the two numbers around the messages of a first frame."""
+
+
+def numbered(frame: bytes | str, number: int) -> bytes | str:
+    """A message, or an array of them, as a frame. What is one already, or nothing that could be, stays as it is."""
+    if isinstance(frame, str):
+        text = frame.strip()
+        if not text or re.match(r"\[\s*\d", text):
+            return frame
+        return f"[{number},0,{text[1:]}" if text.startswith("[") else f"[{number},0,{frame}]"
+    if frame[:1] == b"\xdc":  # a batch of so many is none of these tests' own
+        return frame
+    if not frame or not 0x90 <= frame[0] <= 0x9F:
+        return b"\x93" + pack(number) + b"\x00" + frame if frame else frame
+    if len(frame) > 1 and frame[1] < 0x80:
+        return frame
+    return bytes((frame[0] + 2,)) + pack(number) + b"\x00" + frame[1:]
+
+
+class Session(WireSession):
+    """Takes frames without numbers too: as its peer's next ones, so that a test can say what it is about."""
+
+    def receive(self, frame: Any) -> list[Event]:
+        return super().receive(numbered(frame, self.received + 1))
+
+
+def frames(session: WireSession) -> list[bytes | str]:
     found: list[bytes | str] = []
     while (frame := session.data_to_send()) is not None:
         found.append(frame)
@@ -48,8 +78,7 @@ def sent(session: Session) -> list[dict[str, Any]]:
     """The messages that a session has to send, whatever frames they are in."""
     found: list[dict[str, Any]] = []
     for frame in frames(session):
-        content = json.loads(frame) if isinstance(frame, str) else unpack(frame)
-        found += content if isinstance(content, list) else [content]
+        found += (json.loads(frame) if isinstance(frame, str) else unpack(frame))[2:]
     return found
 
 
@@ -59,7 +88,7 @@ def requested(session: Session, frame: bytes | str) -> RequestReceived:
     return event
 
 
-def outcome_of(session: Session, frame: bytes | str) -> Outcome:
+def outcome_of(session: WireSession, frame: bytes | str) -> Outcome:
     (event,) = session.receive(frame)
     assert isinstance(event, Outcome)
     return event
@@ -364,9 +393,10 @@ def test_a_payload_of_another_shape_is_told_from_a_malformed_one() -> None:
 
 
 def test_the_size_of_a_frame() -> None:
-    overhead = len(pack(message(method="m", params={"a": b""}))) + 1  # from 256 bytes on, a length takes one more
+    # From 256 bytes on, a length takes one more.
+    overhead = HEADER + len(pack(message(method="m", params={"a": b""}))) + 1
     frame = pack(message(method="m", params={"a": b"x" * (SMALL.max_frame - overhead)}))
-    assert len(frame) == SMALL.max_frame
+    assert len(numbered(frame, 1)) == SMALL.max_frame
     assert len(Session(SMALL).receive(frame)) == 1
     frame = pack(message(method="m", params={"a": b"x" * (SMALL.max_frame - overhead + 1)}))
     with pytest.raises(ProtocolViolationError, match="a frame of 501 bytes is over the limit of 500"):
@@ -374,10 +404,10 @@ def test_the_size_of_a_frame() -> None:
 
 
 def test_the_size_of_a_text_frame_is_in_bytes() -> None:
-    overhead = len('{"jsonrpc":"2.0","method":"m","x":""}')
+    overhead = len('[1,0,{"jsonrpc":"2.0","method":"m","x":""}]')
     text = '{"jsonrpc":"2.0","method":"m","x":"%s"}'
     fits = text % ("é" * ((SMALL.max_frame - overhead) // 2))
-    assert len(fits.encode()) in (SMALL.max_frame, SMALL.max_frame - 1)
+    assert len(str(numbered(fits, 1)).encode()) in (SMALL.max_frame, SMALL.max_frame - 1)
     assert len(Session(SMALL).receive(fits)) == 1
     with pytest.raises(ProtocolViolationError, match="over the limit"):
         Session(SMALL).receive(text % ("é" * ((SMALL.max_frame - overhead) // 2 + 1)))
@@ -395,7 +425,7 @@ def test_the_messages_of_a_batch(make: Any) -> None:
 def test_the_depth_of_a_frame(make: Any, batched: bool) -> None:
     def calling(depth: int) -> Any:
         value: Any = 0
-        for _ in range(depth - (3 if batched else 2)):  # the batch, the message, and params take one each
+        for _ in range(depth - 2):  # the message and params take one each, and the frame none
             value = [value]
         call = message(method="m", params={"a": value})
         return make([call] if batched else call)
@@ -452,7 +482,7 @@ def test_answers_are_in_the_kind_of_frame_that_came_last() -> None:
     session.notify("b")
     session.notify("c")
     (text,) = frames(session)
-    assert [m["method"] for m in json.loads(text)] == ["b", "c"]
+    assert [m["method"] for m in json.loads(text)[2:]] == ["b", "c"]
     session.receive(pack(CALL))
     session.notify("d")
     assert isinstance(frames(session)[0], bytes)
@@ -469,8 +499,7 @@ def test_answers_are_in_the_kind_of_frame_that_came_last() -> None:
 def test_every_frame_is_one_that_the_peer_takes(sizes: list[int], text: bool, max_batch: int, batch_bytes: int) -> None:
     limits = WireLimits(max_frame=350, max_batch=max_batch, batch_bytes=batch_bytes)
     session, peer = Session(limits), Session(limits)
-    if text:
-        session.receive(json.dumps(CALL))
+    session.text = text
     for n, size in enumerate(sizes):
         session.notify("m", {"n": n, "x": "x" * size})
     events: list[Event] = []
@@ -484,7 +513,7 @@ def test_small_messages_travel_together_and_a_large_one_ends_a_frame() -> None:
     session = Session(WireLimits(batch_bytes=200))
     for size in (10, 10, 500, 10):
         session.notify("m", {"x": "x" * size})
-    assert [len(unpack(f)) if f[0] & 0xF0 == 0x90 else 1 for f in frames(session) if isinstance(f, bytes)] == [3, 1]
+    assert [len(unpack(f)[2:]) for f in frames(session) if isinstance(f, bytes)] == [3, 1]
 
 
 def test_encoded_messages_become_json_in_a_text_frame() -> None:
@@ -522,6 +551,119 @@ def test_nothing_is_sent_when_the_link_is_lost() -> None:
     assert session.lost() == []
     with pytest.raises(LocalProtocolError, match="lost"):
         session.request("m")
+
+
+# -- connections -------------------------------------------------------------------------------------------------
+
+
+def test_frames_carry_their_number_and_what_has_come() -> None:
+    session = Session()
+    session.notify("a")
+    session.receive(pack(CALL))
+    session.notify("b")
+    (first,) = frames(session)
+    assert isinstance(first, bytes)
+    assert unpack(first)[:2] == [1, 1]
+    session.notify("c")
+    assert [unpack(f)[:2] for f in frames(session) if isinstance(f, bytes)] == [[2, 1]]
+
+
+def test_what_comes_twice_counts_once() -> None:
+    session, peer = Session(), Session()
+    session.request("m")
+    (frame,) = frames(session)
+    (request,) = peer.receive(frame)
+    assert isinstance(request, RequestReceived)
+    assert peer.receive(frame) == []
+    peer.respond(request.id)
+    (answer,) = frames(peer)
+    assert len(session.receive(answer)) == 1
+    assert session.receive(answer) == []
+
+
+def test_a_missing_frame_is_a_gap_and_no_violation() -> None:
+    session, peer = Session(), Session()
+    session.notify("a")
+    session.data_to_send()
+    session.notify("b")
+    (second,) = frames(session)
+    with pytest.raises(FrameGapError, match="frame 2 came after 0"):
+        peer.receive(second)
+    session.resume(peer.received)
+    assert [e.method for f in frames(session) for e in peer.receive(f) if isinstance(e, NotificationReceived)] == [
+        "a",
+        "b",
+    ]
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_what_is_sent_again_acknowledges_what_has_come_since(text: bool) -> None:
+    session = Session()
+    session.text = text
+    session.notify("a", {"x": "é" * 300})
+    session.notify("b")
+    (first,) = frames(session)
+    for _ in range(300):
+        session.receive(json.dumps(CALL) if text else pack(CALL))
+    session.resume(0)
+    (again,) = frames(session)
+    read: Any = json.loads if text else unpack
+    assert read(again) == [1, 300, *read(first)[2:]]
+
+
+def test_what_is_said_while_there_is_no_connection_waits_and_is_bounded_by_its_size() -> None:
+    session, peer = Session(window=Window(max_bytes=1000)), Session()
+    for n in range(10):
+        session.notify("m", {"n": n, "x": "x" * 300})
+        session.pack()
+    assert not session.has_room
+    assert session.queued == 10 - 3
+    heard: list[int] = []
+    session.resume(0)
+    for _ in range(10):
+        for frame in frames(session):
+            heard += [e.params.plain()["n"] for e in peer.receive(frame) if isinstance(e, NotificationReceived)]
+        peer.acknowledge()
+        for frame in frames(peer):
+            assert session.receive(frame) == []
+    assert heard == list(range(10))
+
+
+def test_acknowledgements_are_due_after_a_while_or_many_frames() -> None:
+    session = Session()
+    session.receive(pack(CALL))
+    assert (session.owes_acknowledgement, session.acknowledgement_is_due) == (True, False)
+    assert session.data_to_send() is None
+    session.acknowledge()
+    assert session.data_to_send() == pack([0, 1])
+    assert session.data_to_send() is None
+    for _ in range(64):
+        session.receive(json.dumps(CALL))
+    assert session.acknowledgement_is_due
+    assert session.data_to_send() == "[0,65]"
+
+
+def test_an_acknowledgement_of_what_was_not_sent_is_a_violation() -> None:
+    session = Session()
+    session.notify("m")
+    with pytest.raises(ProtocolViolationError, match="only 0 were sent"):
+        session.receive(pack([0, 1]))
+
+
+def test_the_opening_is_one_message_a_frame_without_numbers() -> None:
+    agent, supervisor = WireSession(numbered=False), WireSession(numbered=False)
+    agent.request("hello", {"protocol": [1]})
+    (frame,) = frames(agent)
+    assert isinstance(frame, bytes)
+    assert unpack(frame)["method"] == "hello"
+    (request,) = supervisor.receive(frame)
+    assert isinstance(request, RequestReceived)
+    supervisor.respond(request.id, {"protocol": 1})
+    (answer,) = frames(supervisor)
+    assert outcome_of(agent, answer).result is not None
+    for frame in (pack([CALL]), pack([1, 0, CALL]), json.dumps([CALL])):
+        with pytest.raises(ProtocolViolationError):
+            WireSession(numbered=False).receive(frame)
 
 
 # -- hostile bytes -----------------------------------------------------------------------------------------------
@@ -631,7 +773,7 @@ class Conversation(RuleBasedStateMachine):
         self.down = False
         if text:
             for side in self.sides:
-                side.session.receive(json.dumps(message(method="note")))
+                side.session.text = True
 
     def other(self, side: Side) -> Side:
         return self.sides[side is self.sides[0]]

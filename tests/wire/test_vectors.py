@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 from reflow.wire import values
 from reflow.wire.limits import WireLimits
-from reflow.wire.session import NotificationReceived, Outcome, ProtocolViolationError, RequestReceived, Session
+from reflow.wire.session import (
+    FrameGapError,
+    NotificationReceived,
+    Outcome,
+    ProtocolViolationError,
+    RequestReceived,
+    Session,
+)
 from reflow.wire.values import ErrorValue, MalformedMessageError
 
 SPECS = Path(__file__).resolve().parents[2] / "specs"
@@ -148,6 +155,14 @@ def test_a_frame_that_is_none_is_refused(vector: dict[str, Any]) -> None:
         events_of(session, frame_of(vector))
 
 
+@each(FRAMES["gaps"])
+def test_a_frame_before_which_one_is_missing_is_of_no_use(vector: dict[str, Any]) -> None:
+    session = session_for(vector)
+    with pytest.raises(FrameGapError):
+        session.receive(frame_of(vector))
+    assert session.received == 0
+
+
 def test_every_message_type_of_the_specification_has_vectors() -> None:
     section = (SPECS / "protocol.md").read_text().partition("## 3. Messages")[2].partition("\n## ")[0]
     types = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
@@ -167,7 +182,7 @@ def test_every_limit_has_frames_at_its_edge() -> None:
 
 @pytest.mark.parametrize("vectors", [MESSAGES, FRAMES], ids=["messages", "frames"])
 def test_names_are_unique(vectors: dict[str, Any]) -> None:
-    for kind in ("valid", "invalid"):
+    for kind in vectors.keys() & {"valid", "invalid", "gaps"}:
         names = [v["name"] for v in vectors[kind]]
         assert names
         assert len(set(names)) == len(names)

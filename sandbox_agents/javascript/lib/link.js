@@ -1,6 +1,7 @@
 'use strict';
 /**
  * The script thread's end of the link: starts the thread that holds the socket, and exchanges encoded messages with it.
+ * When that thread replaces a connection, nothing of it is seen here.
  *
  * It decides nothing about their contents. What arrives comes as events of the event loop, or, while a script waits for
  * an answer without yielding, through `receiveNow`.
@@ -11,8 +12,9 @@ const { MessageChannel, Worker, receiveMessageOnPort } = require('node:worker_th
 const { RingWriter, Word, allocate } = require('./ring');
 
 /**
- * What the link's thread reports.
- * @typedef {{violation: string} | {closed: string, code: number}} LinkReport
+ * What the link's thread reports. `welcome`: the link is open. `isRefused`: it never was, as the supervisor has it.
+ * @typedef {{violation: string} | {closed: string, code: number, isRefused: boolean}
+ *   | {welcome: {limits: import('./session').Limits, windowMs: number}}} LinkReport
  */
 
 class Link {
@@ -21,15 +23,17 @@ class Link {
   #writer;
   #onFrame;
   #onReport;
+  #windowMs = 0;
 
   /**
    * @param {object} options
    * @param {string} options.path of the Unix socket
    * @param {string} options.token
+   * @param {Record<string, any>} options.about what the supervisor is told about this agent
    * @param {(frame: Uint8Array) => void} options.onFrame
    * @param {(report: LinkReport) => void} options.onReport
    */
-  constructor({ path: socketPath, token, onFrame, onReport }) {
+  constructor({ path: socketPath, token, about, onFrame, onReport }) {
     const control = new MessageChannel();
     const large = new MessageChannel();
     this.#port = control.port1;
@@ -38,21 +42,27 @@ class Link {
     this.#writer = new RingWriter(this.#memory, large.port1, () => this.#port.postMessage(null));
     large.port1.unref();
     const worker = new Worker(path.join(__dirname, 'link_worker.js'), {
-      workerData: { memory: this.#memory, control: control.port2, large: large.port2, path: socketPath, token },
+      workerData: { memory: this.#memory, control: control.port2, large: large.port2, path: socketPath, token, about },
       transferList: [control.port2, large.port2],
       env: {},
       // It mostly moves buffers, which are no part of its heap.
       resourceLimits: { maxYoungGenerationSizeMb: 2 },
     });
-    worker.on('error', (error) => this.#onReport({ closed: `the link's thread failed: ${error.stack}`, code: 0 }));
+    worker.on('error', (error) =>
+      this.#onReport({ closed: `the link's thread failed: ${error.stack}`, code: 0, isRefused: false }),
+    );
     worker.unref();
     this.#port.on('message', (message) => this.#dispatch(message));
   }
 
   /** @param {Uint8Array | LinkReport} message */
   #dispatch(message) {
-    if (message instanceof Uint8Array) this.#onFrame(message);
-    else this.#onReport(message);
+    if (message instanceof Uint8Array) {
+      this.#onFrame(message);
+      return;
+    }
+    if ('welcome' in message) this.#windowMs = message.welcome.windowMs;
+    this.#onReport(message);
   }
 
   /** @param {Uint8Array} message one, encoded; copied */
@@ -86,11 +96,6 @@ class Link {
     }
   }
 
-  /** @param {import('./session').Limits} limits of what is sent from now on */
-  setLimits(limits) {
-    this.#port.postMessage({ limits });
-  }
-
   /** For the answers to pings. @param {number | bigint} activation 0 for none */
   setBusy(activation) {
     this.#memory.status[1] = activation === 0 ? 0 : Date.now();
@@ -120,14 +125,15 @@ class Link {
   }
 
   /**
-   * Sends what was written, closes, and waits, without yielding, until that is done.
+   * Sends what was written, closes, and waits, without yielding, until that is done; where the link is cut, until it is
+   * up again or over.
    * @param {number} code
    * @param {string} reason
    * @param {number} timeout milliseconds
    */
   close(code, reason, timeout) {
     this.#port.postMessage({ close: { code, reason } });
-    Atomics.wait(this.#memory.header, Word.CLOSED, 0, timeout);
+    Atomics.wait(this.#memory.header, Word.CLOSED, 0, timeout + this.#windowMs);
   }
 }
 

@@ -1,98 +1,173 @@
 'use strict';
 /**
- * The link's own thread: holds the WebSocket, so that pings are answered and frames are read while a script is busy.
+ * The link's own thread: holds the session's frames and one connection after another, so that pings are answered, frames
+ * are read and a connection that was cut is replaced while a script is busy.
  *
- * It decides how messages are put into frames (specs/protocol.md §2) and when these leave. What they say it does not
- * look at, with two exceptions: it answers `ping`, and it translates between text frames and the MessagePack that the
- * rest of the agent speaks.
+ * It decides how messages are put into frames (specs/protocol.md §2), when these leave, and when to connect. What they
+ * say it does not look at, with two exceptions: it answers `ping`, and it translates between text frames and the
+ * MessagePack that the rest of the agent speaks.
  */
 
-const net = require('node:net');
 const { workerData } = require('node:worker_threads');
-const WebSocket = require('ws');
 const { Encoder, decode } = require('./codec');
+const { Close, Connection, fromText } = require('./connection');
+const frames = require('./frames');
+const { ACK_DELAY_MS, Arrival, Replay } = require('./replay');
+const { retryDelay } = require('./retry');
 const { Reader, RingReader, Word } = require('./ring');
-const { DEFAULT_LIMITS, isId, isMap } = require('./session');
+const { DEFAULT_LIMITS, ProtocolViolation, isId, isMap } = require('./session');
 
 const BATCH_BYTES = 256 * 1024;
 const HIGH_WATER = 4 * 1024 * 1024;
 const LINGER_MS = 1;
-const HANDSHAKE_MS = 10_000;
-/** By then everything has left this process; a peer that does not close its end is not waited for longer. */
-const CLOSE_MS = 250;
+const OPENING_MS = 10_000;
+const REOPENING_MS = 5000;
 const LAST_WORDS_MS = 2000;
-const MAX_PAYLOAD = 2 ** 30;
-const MAX_REASON_BYTES = 123;
-const NO_MASK = Buffer.alloc(4);
 
-const { memory, control, large, path, token } = workerData;
+const { memory, control, large, path, token, about } = workerData;
 const { header, status } = memory;
 const ring = new RingReader(memory, large);
+/** @type {Replay<import('./frames').Frame & {position: number}>} */
+const replay = new Replay();
 
 let limits = DEFAULT_LIMITS;
+let secret = token;
 let inText = false;
-let failure = '';
-let isClosing = false;
+/** @type {Connection | null} */
+let connection = null;
+/** Messages of this thread's own, for the next frame. @type {Uint8Array[]} */
+const answers = [];
+/** What the script's thread wants to close with. @type {{code: number, reason: string} | null} */
+let closing = null;
+let isOver = false;
+/** The ring is not empty, and the supervisor has to acknowledge something first. */
+let waitsForRoom = false;
+/** How long the supervisor waits for another connection, and until when for the one that is missing. */
+let windowMs = 0;
+let windowEnd = 0;
+let attempts = 0;
 /** @type {NodeJS.Timeout | null} */
 let linger = null;
+/** @type {NodeJS.Timeout | null} */
+let owing = null;
 
-const socket = new WebSocket('ws://localhost/agent', ['reflow.v1'], {
-  createConnection: () => net.createConnection(path),
-  headers: { Authorization: `Bearer ${token}` },
-  perMessageDeflate: false,
-  handshakeTimeout: HANDSHAKE_MS,
-  closeTimeout: CLOSE_MS,
-  // The session refuses what is over the negotiated limit, which is not known yet.
-  maxPayload: MAX_PAYLOAD,
-  // Masks protect proxies from what a browser sends. There is none on a Unix socket, and a mask of zeros costs nothing.
-  generateMask: (/** @type {Buffer} */ mask) => NO_MASK.copy(mask),
+connect(null, OPENING_MS);
+
+control.on('message', (/** @type {any} */ message) => {
+  if (message !== null) closing = message.close;
+  drain();
 });
 
-socket.on('open', drain);
-socket.on('error', (error) => {
-  failure = error.message;
-});
-socket.on('close', (code, reason) => {
+// -- connections ------------------------------------------------------------------------------------------------
+
+/** @param {number | null} received @param {number} timeoutMs */
+function connect(received, timeoutMs) {
+  /** @type {Connection} */
+  const made = new Connection(
+    { path, secret, about, received, timeoutMs },
+    {
+      onOpen: opened,
+      onFrame: (frame) => {
+        if (typeof frame === 'string') receiveText(frame);
+        else receive(frame, false);
+      },
+      onEnd: ended,
+      onViolation: (how) => report({ violation: how }),
+    },
+  );
+  connection = made;
+}
+
+/** @param {import('./opening').Welcome} welcome */
+function opened(welcome) {
+  const isFirst = windowEnd === 0;
+  ({ limits, secret, windowMs } = welcome);
+  attempts = 0;
+  windowEnd = Infinity;
+  if (isFirst) {
+    report({ welcome: { limits, windowMs } });
+  } else {
+    try {
+      replay.resume(welcome.received);
+    } catch (error) {
+      report({ violation: /** @type {Error} */ (error).message });
+      return;
+    }
+  }
+  drain();
+}
+
+/** @param {import('./connection').End} end */
+function ended(end) {
+  connection = null;
+  if (end.isOver || windowMs === 0 || closing?.code === Close.VIOLATION) {
+    // Only a refusal of the first opening says something about this agent.
+    over(end.reason, end.code, end.isRefused && windowEnd === 0);
+    return;
+  }
+  const now = performance.now();
+  if (windowEnd === Infinity) windowEnd = now + windowMs;
+  const delay = retryDelay(attempts, Math.random());
+  attempts += 1;
+  setTimeout(comeBack, Math.max(0, Math.min(delay, windowEnd - now)), end);
+}
+
+/** @param {import('./connection').End} end */
+function comeBack(end) {
+  const left = windowEnd - performance.now();
+  if (left <= 0) over(end.reason, end.code, false);
+  else connect(replay.received, Math.min(REOPENING_MS, left));
+}
+
+/** This connection is of no more use; the session is. @param {string} reason */
+function cut(reason) {
+  const former = connection;
+  connection = null;
+  former?.drop(Close.CUT);
+  ended({ reason, code: Close.CUT, isOver: false, isRefused: false });
+}
+
+/** @param {string} reason @param {number} code @param {boolean} isRefused */
+function over(reason, code, isRefused) {
+  isOver = true;
   if (linger !== null) clearTimeout(linger);
-  report({ closed: failure || reason.toString() || `the supervisor closed with ${code}`, code });
+  if (owing !== null) clearTimeout(owing);
+  report({ closed: reason, code, isRefused });
   Atomics.store(header, Word.CLOSED, 1);
   for (const word of [Word.CLOSED, Word.HEAD, Word.LARGE_BYTES, Word.SENT]) Atomics.notify(header, word);
   // A script that never yields would keep the process for ever.
-  if (!isClosing) setTimeout(() => process.kill(process.pid, 'SIGKILL'), LAST_WORDS_MS).unref();
-});
-socket.on('message', (data, isBinary) => {
-  inText = !isBinary;
-  if (inText) receiveText(/** @type {Buffer} */ (data));
-  else receive(new Uint8Array(/** @type {Buffer} */ (data)));
-});
+  if (closing === null) setTimeout(() => process.kill(process.pid, 'SIGKILL'), LAST_WORDS_MS).unref();
+}
 
-control.on('message', (/** @type {any} */ message) => {
-  if (message === null) {
-    drain();
-  } else if (message.limits) {
-    limits = message.limits;
-  } else {
-    isClosing = true;
-    drain();
-    const reason = Buffer.from(message.close.reason).subarray(0, MAX_REASON_BYTES).toString().replace(/\ufffd$/, '');
-    socket.close(message.close.code, reason);
-  }
-});
+// -- what leaves ------------------------------------------------------------------------------------------------
 
-/** Sends what is in the ring, in as few frames as the limits allow. */
+/** Sends what is to be sent again and what is in the ring, in as few frames as the limits allow, and closes behind it. */
 function drain() {
-  if (socket.readyState !== WebSocket.OPEN) return;
+  if (isOver) return;
+  if (closing !== null && closing.code === Close.VIOLATION) {
+    goodbye();
+    return;
+  }
+  if (connection === null || !connection.isOpen) return;
   if (linger !== null) clearTimeout(linger);
   linger = null;
+  waitsForRoom = false;
   Atomics.store(header, Word.READER, Reader.AWAKE);
   let hasSent = false;
   for (;;) {
-    while (!ring.isEmpty) {
+    while (replay.hasNext || (replay.hasRoom && (answers.length > 0 || !ring.isEmpty))) {
       // Where the supervisor reads slowly, the ring fills, and then the script waits.
-      if (socket.bufferedAmount > HIGH_WATER && !isClosing) return;
-      send(ring.take(limits.max_batch, Math.min(BATCH_BYTES, limits.max_frame / 2)));
+      if (connection.bufferedAmount > HIGH_WATER && closing === null) return;
+      if (!replay.hasNext) pack();
+      sendNext(connection);
       hasSent = true;
     }
+    if (replay.isDue) {
+      replay.told();
+      connection.send(frames.acknowledgement(replay.received, inText), () => {});
+    }
+    waitsForRoom = !replay.hasRoom && !ring.isEmpty;
+    if (waitsForRoom) return;
     const lingers = hasSent && Atomics.load(header, Word.WAITING) > 0;
     Atomics.store(header, Word.READER, lingers ? Reader.LINGERING : Reader.ASLEEP);
     if (lingers && Atomics.load(header, Word.WAITING) > 0) {
@@ -100,52 +175,80 @@ function drain() {
       return;
     }
     // The writer may have looked before the line above said that somebody must wake this thread.
-    if (ring.isEmpty && !lingers) return;
+    if (ring.isEmpty && !lingers) break;
     Atomics.store(header, Word.READER, Reader.AWAKE);
   }
+  if (closing !== null) goodbye();
 }
 
-/** @param {Uint8Array[]} messages encoded, at least one */
-function send(messages) {
-  const { position } = ring;
-  socket.send(inText ? toText(messages) : toFrame(messages), () => {
-    Atomics.store(header, Word.SENT, position);
+/** Makes a frame of what is ready. */
+function pack() {
+  const messages =
+    answers.length > 0
+      ? answers.splice(0, limits.max_batch)
+      : ring.take(limits.max_batch, Math.min(BATCH_BYTES, limits.max_frame / 2));
+  const frame = frames.make(messages, replay.following, replay.received, inText ? limits.max_depth : null);
+  replay.keep({ ...frame, position: ring.position }, frame.data.length);
+}
+
+/** @param {Connection} to */
+function sendNext(to) {
+  const { received } = replay;
+  const { number, frame } = replay.next();
+  to.send(frames.withAcknowledged(frame, number, received), () => {
+    Atomics.store(header, Word.SENT, frame.position);
     Atomics.notify(header, Word.SENT);
-    if (socket.bufferedAmount <= HIGH_WATER && !ring.isEmpty) drain();
+    if (to.bufferedAmount <= HIGH_WATER && !ring.isEmpty) drain();
   });
 }
 
-/** @param {Uint8Array[]} messages @returns {Uint8Array} */
-function toFrame(messages) {
-  if (messages.length === 1) return messages[0];
-  const encoder = new Encoder(5 + messages.reduce((size, message) => size + message.length, 0));
-  encoder.arrayHeader(messages.length);
-  for (const message of messages) encoder.raw(message);
-  return encoder.written();
+function goodbye() {
+  if (connection !== null && closing !== null) connection.close(closing.code, closing.reason);
+  else over('closed', Close.DONE, false);
 }
 
-/** @param {Uint8Array[]} messages @returns {string} */
-function toText(messages) {
-  return require('./text').encode(messages.map((message) => decode(message, limits.max_depth)));
-}
+// -- what arrives -----------------------------------------------------------------------------------------------
 
-/** @param {Uint8Array} frame MessagePack, not yet checked; this function's own */
-function receive(frame) {
-  if (Buffer.from(frame.buffer).includes('ping') && answerPings(frame)) return;
-  control.postMessage(frame, [frame.buffer]);
-  arrived();
-}
-
-/** @param {Buffer} data */
-function receiveText(data) {
+/** @param {string} text */
+function receiveText(text) {
   let frame;
   try {
-    frame = require('./text').decode(data.toString());
+    frame = fromText(text);
   } catch (error) {
+    report({ violation: /** @type {Error} */ (error).message });
+    return;
+  }
+  receive(frame, true);
+}
+
+/** @param {Uint8Array} frame MessagePack, not yet checked; this function's own @param {boolean} isText as it came */
+function receive(frame, isText) {
+  inText = isText;
+  let arrival;
+  try {
+    const { number, acknowledged } = frames.readHeader(frame);
+    arrival = replay.arrived(number, acknowledged, frame.length);
+    if (arrival === Arrival.GAP) {
+      cut(`frame ${number} came after ${replay.received}`);
+      return;
+    }
+  } catch (error) {
+    if (!(error instanceof ProtocolViolation)) throw error;
     report({ violation: error.message });
     return;
   }
-  receive(frame);
+  if (arrival === Arrival.NEW && !(Buffer.from(frame.buffer).includes('ping') && answerPings(frame))) {
+    control.postMessage(frame, [frame.buffer]);
+    arrived();
+  }
+  if (replay.isDue || answers.length > 0 || (waitsForRoom && replay.hasRoom)) drain();
+  else if (replay.owes && owing === null) owing = setTimeout(acknowledge, ACK_DELAY_MS);
+}
+
+function acknowledge() {
+  owing = null;
+  replay.insist();
+  if (replay.isDue) drain();
 }
 
 /**
@@ -156,12 +259,14 @@ function receiveText(data) {
 function answerPings(frame) {
   let content;
   try {
-    content = decode(frame, limits.max_depth);
+    content = decode(frame, limits.max_depth + 1);
   } catch {
     return false; // for the session to complain about
   }
-  const messages = Array.isArray(content) ? content : [content];
-  const pings = messages.filter((message) => isMap(message) && message.method === 'ping' && isId(message.id));
+  const messages = content.slice(2);
+  const pings = messages.filter(
+    (/** @type {any} */ message) => isMap(message) && message.method === 'ping' && isId(message.id),
+  );
   for (const { id } of pings) {
     const [activation, since] = status;
     const encoder = new Encoder(128);
@@ -173,11 +278,14 @@ function answerPings(frame) {
       },
       limits.max_depth,
     );
-    const answer = encoder.written();
-    if (socket.readyState === WebSocket.OPEN) socket.send(inText ? toText([answer]) : answer);
+    answers.push(encoder.written());
   }
   // One that is malformed is not answered here, and must reach the session. So must a params that is no map.
-  return pings.length === messages.length && messages.every((ping) => ping.jsonrpc === '2.0' && isMap(ping.params ?? {}));
+  return (
+    pings.length === messages.length &&
+    messages.length <= limits.max_batch &&
+    messages.every((/** @type {any} */ ping) => ping.jsonrpc === '2.0' && isMap(ping.params ?? {}))
+  );
 }
 
 /** @param {import('./link').LinkReport} message */

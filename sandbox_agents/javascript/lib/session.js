@@ -2,7 +2,7 @@
 /**
  * The agent's side of a link's session: JSON-RPC 2.0 in MessagePack, without any I/O.
  *
- * Feed it the frames that arrive (`receive` gives events); what it says (`request`, `notify`, `respond`, `fail`) comes
+ * Feed it the frames that arrive, each once and in order (`receive` gives events); what it says (`request`, `notify`, `respond`, `fail`) comes
  * back as the bytes of one message, to be put into frames by whoever sends them. It correlates answers with questions
  * and sees that every request has exactly one outcome. It does not know what the methods mean, except that `ping` is
  * answered elsewhere (`link_worker.js`). What the peer may not do raises ProtocolViolation, after which the link
@@ -15,6 +15,9 @@ const MAX_ID_BYTES = 64;
 const MAX_METHOD_LENGTH = 64;
 const MAX_PENDING = 4096;
 const KEEP_BUFFER = 1024 * 1024;
+
+/** What a frame takes around its messages, at most: an array and two numbers. */
+const FRAME_BYTES = 23;
 
 /** What counts until the answer to `hello` says something else. */
 const DEFAULT_LIMITS = Object.freeze({
@@ -115,9 +118,8 @@ class Session {
       else encoder.integer(id);
     }
     writeRest();
-    if (encoder.pos > this.limits.max_frame) {
-      throw new TooLargeError(`${encoder.pos} bytes in all; ${this.limits.max_frame} is the most that fits a frame`);
-    }
+    const most = this.limits.max_frame - FRAME_BYTES;
+    if (encoder.pos > most) throw new TooLargeError(`${encoder.pos} bytes in all; ${most} is the most that fits a frame`);
     return encoder.written();
   }
 
@@ -154,18 +156,19 @@ class Session {
     }
     let content;
     try {
-      content = decode(frame, maxDepth);
+      content = decode(frame, maxDepth + 1); // the frame itself does not count
     } catch (error) {
       if (error instanceof MalformedError) throw new ProtocolViolation(error.message);
       throw error;
     }
-    const messages = Array.isArray(content) ? content : [content];
-    if (messages.length < 1 || messages.length > maxBatch) {
-      throw new ProtocolViolation(`a frame of ${messages.length} messages; 1 to ${maxBatch} are allowed`);
+    // What its two numbers mean is decided where frames are numbered (`replay.js`).
+    const count = Array.isArray(content) ? content.length - 2 : 0;
+    if (count < 1 || count > maxBatch) {
+      throw new ProtocolViolation(`a frame of ${count} messages; 1 to ${maxBatch} are allowed`);
     }
     const events = [];
-    for (const message of messages) {
-      const event = this.#event(message);
+    for (let i = 2; i < content.length; i += 1) {
+      const event = this.#event(content[i]);
       if (event !== null) events.push(event);
     }
     return events;
@@ -230,4 +233,4 @@ function isId(id) {
   return typeof id === 'bigint' || Number.isSafeInteger(id);
 }
 
-module.exports = { Code, DEFAULT_LIMITS, ProtocolViolation, Session, TooLargeError, isId, isMap };
+module.exports = { Code, DEFAULT_LIMITS, FRAME_BYTES, ProtocolViolation, Session, TooLargeError, isId, isMap };

@@ -48,13 +48,13 @@ function read(message) {
   else if (type === 'float' && NOT_FINITE.has(value)) message[1] = NOT_FINITE.get(value);
 }
 
-/** @param {any[]} messages at least one, decoded from MessagePack; may be changed @returns {string} a frame */
+/** @param {any[]} messages decoded from MessagePack; may be changed @returns {string} as they stand in a frame */
 function encode(messages) {
   for (const { method, params, result } of messages) {
     if (method === 'send') write(params.message);
     else if (Array.isArray(result?.outputs)) for (const [, message] of result.outputs) write(message);
   }
-  return messages.length === 1 ? textOf(messages[0]) : `[${messages.map(textOf).join(',')}]`;
+  return messages.map(textOf).join(',');
 }
 
 /** Puts the name in the place of a number that JSON cannot say. @param {any} message `[type, value]` */

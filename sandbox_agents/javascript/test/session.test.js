@@ -6,11 +6,13 @@ const { ProtocolViolation, Session, TooLargeError } = require('../lib/session');
 
 const LIMITS = { max_message: 1000, max_frame: 2000, max_depth: 16, max_batch: 4 };
 
-function frame(value) {
+function encoded(value) {
   const encoder = new Encoder();
   encoder.value(value, 64);
   return Uint8Array.from(encoder.written());
 }
+/** One message, or an array of them, as a frame. */
+const frame = (value) => encoded([1, 0, ...(Array.isArray(value) ? value : [value])]);
 const request = (id, method = 'activate', params = {}) => ({ jsonrpc: '2.0', id, method, params });
 const read = (bytes) => decode(bytes, 64);
 
@@ -81,6 +83,19 @@ test('what is no message is a violation', () => {
   }
 });
 
+test('what is no frame is a violation', () => {
+  for (const content of [1, null, [], [1], [1, 0], request(1)]) {
+    assert.throws(() => new Session(LIMITS).receive(encoded(content)), ProtocolViolation, JSON.stringify(content));
+  }
+});
+
+test('what is as large as a frame leaves no room for its numbers', () => {
+  const session = new Session({ ...LIMITS, max_frame: 500 });
+  const empty = session.notify('m', { a: '' }).length;
+  assert.equal(session.notify('m', { a: 'x'.repeat(477 - empty - 2) }).length, 477);
+  assert.throws(() => session.notify('m', { a: 'x'.repeat(478 - empty - 2) }), TooLargeError);
+});
+
 test('a second answer, or one with two outcomes, is a violation', () => {
   for (const answer of [{ result: 1, error: { code: 1, message: '' } }, { error: { code: 1 } }, { error: 'no' }, { error: { code: 'x', message: '' } }]) {
     const session = new Session(LIMITS);
@@ -92,7 +107,7 @@ test('a second answer, or one with two outcomes, is a violation', () => {
 test('frames over the limits are violations', () => {
   const session = new Session(LIMITS);
   assert.throws(() => session.receive(frame(request(1, 'load', { a: 'x'.repeat(2000) }))), /over the limit/);
-  const deep = JSON.parse(`${'['.repeat(16)}${']'.repeat(16)}`);
+  const deep = JSON.parse(`${'['.repeat(15)}${']'.repeat(15)}`);
   assert.throws(() => session.receive(frame(request(1, 'load', { deep }))), /too deep/);
   assert.throws(() => session.receive(new Uint8Array(0)), ProtocolViolation);
   assert.throws(() => session.receive(Uint8Array.of(0xd4, 0, 0)), ProtocolViolation);

@@ -29,7 +29,7 @@ test('what is no JSON is an error', () => {
 
 test('answers are written as JSON', () => {
   assert.equal(text.encode([{ id: 1, a: [2n ** 62n, NaN, Buffer.from('hi'), { b: null }] }]), '{"id":1,"a":[4611686018427387904,null,"aGk=",{"b":null}]}');
-  assert.equal(text.encode([1, 'a']), '[1,"a"]');
+  assert.equal(text.encode([{ id: 1 }, { id: 2 }]), '{"id":1},{"id":2}');
 });
 
 test('floats that JSON has no words for have names, also inside an option', () => {

@@ -6,6 +6,8 @@ const { join } = require('node:path');
 const { test } = require('node:test');
 const codec = require('../lib/codec');
 const { Message, MalformedMessageError } = require('../lib/message');
+const { readHeader } = require('../lib/frames');
+const { Arrival, Replay } = require('../lib/replay');
 const { ProtocolViolation, Session } = require('../lib/session');
 const text = require('../lib/text');
 
@@ -82,11 +84,21 @@ test('what is no message is refused', () => {
   }
 });
 
+/** What the link's thread finds a vector's frame to be. */
+function arrival(frame) {
+  const { number, acknowledged } = readHeader(frame);
+  return new Replay().arrived(number, acknowledged, frame.length);
+}
+
+const frameOf = ({ hex, text: content }) => (content === undefined ? unhex(hex) : fromText(content));
+
 /** A session as the vector asks for, and what it makes of the vector's frame. */
-function events({ asked = 0, hex, text: content }) {
+function events({ asked = 0, ...vector }) {
+  const frame = frameOf(vector);
   const session = new Session(frames.limits);
   for (let n = 0; n < asked; n += 1) session.request('m', {});
-  return session.receive(content === undefined ? unhex(hex) : fromText(content)).map((event) => {
+  if (arrival(frame) === Arrival.ACKNOWLEDGEMENT) return [];
+  return session.receive(frame).map((event) => {
     if (event.kind !== 'outcome') return event;
     const { id, result, error } = event;
     return error ? { kind: 'error', id, code: error.code, message: error.message } : { kind: 'result', id, result };
@@ -105,6 +117,11 @@ function fromText(frame) {
 test('frames are read', () => {
   assert.ok(frames.valid.length > 0);
   for (const vector of frames.valid) assert.deepEqual(events(vector), described(vector.events), vector.name);
+});
+
+test('a frame before which one is missing is of no use', () => {
+  assert.ok(frames.gaps.length > 0);
+  for (const vector of frames.gaps) assert.equal(arrival(frameOf(vector)), Arrival.GAP, vector.name);
 });
 
 test('what is no frame is refused', () => {

@@ -1,10 +1,14 @@
-"""The agent's end of the link: a WebSocket client over a Unix socket, with its reading on a thread of its own.
+"""The agent's end of the link: a session over one WebSocket after another, with its reading on a thread of its own.
 
 The reading thread answers pings and reads cancels while the script is busy; all else it hands to the main thread as
 jobs. Writing is done by the main thread when nothing else waits for it (so that a round trip takes one change of
 threads less), else by the reading thread a moment later, when more may be ready for the same frame.
 
-It decides when to write, and how the agent ends when the link does. What requests mean is the runner's.
+Where a connection is cut, that thread comes back with another, for as long as the supervisor takes it, while the script
+goes on: what it says is kept, and it is held up only where that becomes too much.
+
+It decides when to write, when to connect, and how the agent ends when the link does. What requests mean is the
+runner's.
 """
 
 from __future__ import annotations
@@ -24,21 +28,13 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 import msgspec
-from wsproto import ConnectionType, WSConnection
-from wsproto.events import (
-    AcceptConnection,
-    BytesMessage,
-    CloseConnection,
-    Ping,
-    RejectConnection,
-    Request,
-    TextMessage,
-)
 from wsproto.utilities import ProtocolError
 
-from ..wire.limits import PROTOCOL_VERSION, RESOURCE, SUBPROTOCOL, WireLimits
-from ..wire.messages import AgentExit, Cancel, CloseCode, Code, Hello, HelloResult, Stop
+from ..wire.limits import WireLimits
+from ..wire.messages import AgentExit, Cancel, CloseCode, Code, HelloResult, Stop
+from ..wire.replay import ACK_DELAY
 from ..wire.session import (
+    FrameGapError,
     InvalidPayloadError,
     NotificationReceived,
     Outcome,
@@ -47,29 +43,27 @@ from ..wire.session import (
     RpcError,
     Session,
 )
+from .connection import Connection, CutError, LinkLostError, Stage
 from .interrupt import SIGNAL, interruptible
 from .text import as_text
 
+__all__ = ["Busy", "Job", "Link", "LinkLostError", "RequestFailedError"]
+
 T = TypeVar("T")
 
-RECEIVE: Final = 256 * 1024
 FLUSH_COUNT: Final = 256
 """Notifications that wait for the other thread to write them, at most."""
 
-HIGH_WATER: Final = 8 * 1024 * 1024
-"""Bytes that may wait to be written before the script is held up."""
+WRITE_AHEAD: Final = 256 * 1024
+"""Bytes that are handed to a connection which has not taken those before."""
 
 OPENING_TIMEOUT: Final = 30.0
+REOPENING_TIMEOUT: Final = 5.0
 CLOSING_TIMEOUT: Final = 1.0
 MAX_POLL_MS: Final = 60_000
 
-
-class LinkLostError(Exception):
-    """The link could not be opened. `exit_code` is the agent's."""
-
-    def __init__(self, message: str, exit_code: AgentExit) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+RETRY: Final = (0.01, 1.0)
+"""Seconds between two attempts to come back: the first time, and at most."""
 
 
 class RequestFailedError(Exception):
@@ -95,13 +89,26 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     received: float
 
 
+def retry_delay(attempt: int, jitter: float) -> float:
+    """Seconds to wait before the attempt that follows so many. It doubles; `jitter`, of 0 to 1, takes up to a half off,
+    so that those who were cut together do not come together."""
+    first, longest = RETRY
+    return min(first * 2 ** min(attempt, 16), longest) * (1 - jitter / 2)
+
+
+def _jitter() -> float:
+    # Not random.random: to import that takes longer than anything else here.
+    return int.from_bytes(os.urandom(4), "big") / 2**32
+
+
 class Link:
     """
     Args:
         path: the Unix socket.
         token: what the supervisor gave this sandbox to show.
         on_cancel: called on the reading thread with the id of a request that is no longer wanted.
-        end: ends the process at once when the link is gone, whatever the script does.
+        end: ends the process at once when the link is over, whatever the script does.
+        jitter: draws from 0 to 1.
     """
 
     def __init__(
@@ -110,6 +117,7 @@ class Link:
         token: str,
         on_cancel: Callable[[int | str], None],
         end: Callable[[int], object] = os._exit,
+        jitter: Callable[[], float] = _jitter,
     ) -> None:
         self.jobs: SimpleQueue[Job] = SimpleQueue()
         """Requests for the main thread, in the order in which they came."""
@@ -121,30 +129,46 @@ class Link:
         self._grace_end: float | None = None
         """When what still runs after a `stop` is cancelled, on the monotonic clock."""
         self._path = path
-        self._token = token
+        self._secret = token
+        """What opens the next connection."""
+        self._agent = ""
         self._on_cancel = on_cancel
         self._end = end
+        self._jitter = jitter
         self._session = Session()
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._ws = WSConnection(ConnectionType.CLIENT)
+        self._connection: Connection | None = None
+        self._window = 0.0
+        """Seconds after a cut in which the supervisor takes this agent up again."""
+        self._cut_at = 0.0
+        self._attempts = 0
+        self._try_at = 0.0
+        """When the next attempt is made, or the present one has taken too long. Of meaning while the link is cut."""
+        self._cut_by: Exception = CutError()
+        self._acknowledge_at: float | None = None
         self._lock = threading.Lock()
-        """Guards session, WebSocket and backlog: both threads write."""
+        """Guards session and connection: both threads write."""
         self._outgoing: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         """What the main thread says, until somebody with the lock gives it to the session: appending needs none."""
-        self._text = False
-        """The peer's last frame was JSON."""
-        self._backlog = bytearray()
-        self._partial: list[Any] = []
-        self._partial_size = 0
         self._waiting: dict[int | str, SimpleQueue[Outcome]] = {}
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_sent = False
+        self._poll = select.poll()
         self._held_up: SimpleQueue[None] | None = None
         self._closed: SimpleQueue[None] | None = None
 
     @property
     def limits(self) -> WireLimits:
         return self._session.limits
+
+    @property
+    def _has_to_be_told(self) -> bool:
+        """Whether the main thread waits for room, or for the end."""
+        return self._held_up is not None or self._closed is not None
+
+    @property
+    def _is_up(self) -> bool:
+        connection = self._connection
+        return connection is not None and connection.stage is Stage.OPEN
 
     # -- opening (main thread, before the reading thread) --------------------------------------------------------
 
@@ -154,68 +178,38 @@ class Link:
         Raises:
             LinkLostError: any of it failed.
         """
-        self._socket.settimeout(OPENING_TIMEOUT)
+        self._agent = agent
         try:
-            self._socket.connect(self._path)
-            headers = [(b"Authorization", b"Bearer " + self._token.encode())]
-            request = Request(host="supervisor", target=RESOURCE, subprotocols=[SUBPROTOCOL], extra_headers=headers)
-            self._socket.sendall(self._ws.send(request))
-            while not isinstance(event := self._read_event(), AcceptConnection):
-                if isinstance(event, RejectConnection):
-                    raise LinkLostError(f"the supervisor refused: HTTP {event.status_code}", AgentExit.REFUSED)
-            if event.subprotocol != SUBPROTOCOL:
-                raise LinkLostError("the supervisor speaks another subprotocol", AgentExit.REFUSED)
-            hello = Hello(
-                protocol=[PROTOCOL_VERSION],
-                runtime="python",
-                agent=agent,
-                language=".".join(map(str, sys.version_info[:3])),
-                pid=os.getpid(),
-            )
-            self._session.request("hello", hello)
-            self._drain()
-            self._socket.sendall(self._backlog)
-            self._backlog.clear()
-            frame = None
-            while frame is None:
-                event = self._read_event()
-                if isinstance(event, CloseConnection):
-                    raise LinkLostError(f"hello was refused: closed with {event.code}", AgentExit.REFUSED)
-                frame = self._whole(event)
-            result = self._welcome(frame)
-        except (OSError, EOFError) as e:
+            connection = self._connect(None)
+            until = time.monotonic() + OPENING_TIMEOUT
+            while not self._is_up:
+                self._poll.register(connection, select.POLLIN | (select.POLLOUT if connection.backlog else 0))
+                if not self._poll.poll(max(0.0, until - time.monotonic()) * 1000):
+                    raise CutError(f"no answer within {OPENING_TIMEOUT:g} s")
+                self._readable(connection)
+        except CutError as e:
             raise LinkLostError(f"the link could not be opened: {e}", AgentExit.LINK_LOST) from None
-        except (ProtocolError, ProtocolViolationError) as e:
+        except ProtocolViolationError as e:
             raise LinkLostError(f"the supervisor broke the protocol: {e}", AgentExit.VIOLATION) from None
-        limits = result.limits
-        self._session.limits = WireLimits(
-            max_frame=limits.max_frame,
-            max_message=limits.max_message,
-            max_depth=limits.max_depth,
-            max_batch=limits.max_batch,
-        )
-        return result
+        assert connection.welcome is not None
+        return connection.welcome
 
-    def _welcome(self, frame: bytes | str) -> HelloResult:
-        events = self._session.receive(frame)
-        if len(events) != 1 or not isinstance(outcome := events[0], Outcome):
-            raise ProtocolViolationError("something came before the answer to hello")
-        if outcome.error is not None:
-            raise LinkLostError(f"hello was refused: {outcome.error.message}", AgentExit.REFUSED)
-        assert outcome.result is not None
-        return outcome.result.decode(HelloResult)
+    def _connect(self, received: int | None) -> Connection:
+        connection = Connection(self._path, self._secret, self.limits, self._agent, received)
+        connection.write()
+        with self._lock:
+            self._connection = connection
+        return connection
 
-    def _read_event(self) -> Any:
-        """The next WebSocket event; blocks."""
-        for event in self._ws.events():
-            return event
-        while True:
-            data = self._socket.recv(RECEIVE)
-            if not data:
-                raise EOFError("the supervisor hung up")
-            self._ws.receive_data(data)
-            for event in self._ws.events():
-                return event
+    def _opened(self, connection: Connection) -> None:
+        """The supervisor has answered hello."""
+        welcome = connection.welcome
+        assert welcome is not None
+        if welcome.resumed:
+            self._session.resume(welcome.received)
+        self._session.limits = connection.limits
+        self._secret = welcome.session
+        self._window = welcome.resume_window_ms / 1000
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -229,9 +223,10 @@ class Link:
         self._outgoing.append((self._session.fail, (id_, code, message, data)))
 
     def notify(self, method: str, params: Any) -> None:
-        """Queues a notification, to leave soon. Holds the script up while the supervisor does not read."""
+        """Queues a notification, to leave soon. Holds the script up while the supervisor does not read, or the link is
+        cut, and as much waits as the session keeps."""
         self._outgoing.append((self._session.notify, (method, params)))
-        if len(self._outgoing) < FLUSH_COUNT and len(self._backlog) <= HIGH_WATER:
+        if len(self._outgoing) < FLUSH_COUNT and self._session.has_room:
             self.flush_soon()
         else:
             self.flush_all()
@@ -241,7 +236,7 @@ class Link:
         room = None
         with self._lock:
             self._write_or_wake()
-            if len(self._backlog) > HIGH_WATER:
+            if not self._session.has_room:
                 room = self._held_up = SimpleQueue()
         if room is not None:
             _wait(room)
@@ -283,14 +278,18 @@ class Link:
             raise
 
     def close(self) -> None:
-        """Says goodbye after everything queued, and waits a moment for the answer."""
+        """Says goodbye after everything queued, and waits a moment for the answer; where the link is cut, until it is
+        up again or over."""
         closed = self._closed = SimpleQueue()
         with self._lock:
-            self._drain()
-            self._backlog += self._ws.send(CloseConnection(code=CloseCode.DONE))
             self._write_or_wake()
-        with contextlib.suppress(Empty):
-            closed.get(timeout=CLOSING_TIMEOUT)
+        while True:
+            try:
+                closed.get(timeout=CLOSING_TIMEOUT)
+                return
+            except Empty:
+                if self._is_up:
+                    return
 
     def _wake(self) -> None:
         # One byte until it is read: a batch of answers costs one system call, not one each. Two at once do no harm.
@@ -299,43 +298,43 @@ class Link:
             self._wake_write.send(b"\0")
 
     def _drain(self) -> None:
-        outgoing = self._outgoing
+        outgoing, session = self._outgoing, self._session
         while outgoing:
             say, arguments = outgoing.popleft()
-            if self._text:
+            if session.text:
                 arguments = (*arguments[:-1], as_text(arguments[-1]))
             say(*arguments)
-        while (frame := self._session.data_to_send()) is not None:
-            self._backlog += self._ws.send(TextMessage(frame) if isinstance(frame, str) else BytesMessage(frame))
 
     def _write(self) -> None:
-        """Writes as much as the socket takes without blocking."""
+        """Writes as much as the socket takes without blocking. What is left is in the connection's backlog, and the
+        reading thread waits to write it. Where the link is cut, what is said is kept."""
         self._drain()
-        if not self._backlog:
-            return
-        try:
-            sent = self._socket.send(self._backlog, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            # The other end is gone; the reading thread finds that out and ends the process.
-            sent = len(self._backlog)
-        del self._backlog[:sent]
-        if not self._backlog and self._held_up is not None:
+        session, connection = self._session, self._connection
+        if connection is None or not connection.takes_frames:
+            session.pack()
+        else:
+            while True:
+                while len(connection.backlog) < WRITE_AHEAD and (frame := session.data_to_send()) is not None:
+                    connection.send(frame)
+                if self._closed is not None and not session.queued and not session.has_unsent:
+                    connection.say_goodbye(CloseCode.DONE)
+                connection.write()
+                if connection.backlog or not session.has_unsent:
+                    break
+        if self._held_up is not None and session.has_room:
             self._held_up.put(None)
             self._held_up = None
 
     def _write_or_wake(self) -> None:
         """The main thread's `_write`: what the socket does not take now is left to the reading thread."""
         self._write()
-        if self._backlog:
+        if self._connection is not None and self._connection.backlog:
             self._wake()
 
     # -- reading (its own thread) --------------------------------------------------------------------------------
 
     def start(self) -> None:
         """From here on the link is read on a thread of its own."""
-        self._socket.setblocking(False)
         self._wake_read.setblocking(False)
         # daemon: it must not keep the process alive, which ends by `end` or when the main thread does.
         threading.Thread(target=self._run, name="link", daemon=True).start()
@@ -344,33 +343,94 @@ class Link:
         # The timer's signal is for the main thread, where it has to interrupt what blocks there.
         signal.pthread_sigmask(signal.SIG_BLOCK, {SIGNAL})
         try:
-            self._handle_events()  # what came together with the answer to hello
-            poll = select.poll()
-            poll.register(self._wake_read, select.POLLIN)
+            self._poll.register(self._wake_read, select.POLLIN)
             while True:
-                poll.register(self._socket, select.POLLIN | (select.POLLOUT if self._backlog else 0))
-                for fd, _ in poll.poll(self._grace_left()):
-                    if fd == self._wake_read.fileno():
-                        self._woken()
-                    else:
-                        self._readable()
-        except (EOFError, OSError):
+                try:
+                    self._turn()
+                except CutError as e:
+                    self._cut(e)
+        except (LinkLostError, OSError):
             self._ended(AgentExit.LINK_LOST)
-        except (ProtocolError, ProtocolViolationError) as e:
+        except ProtocolViolationError as e:
             self.violated(e)
 
-    def _grace_left(self) -> int | None:
-        """Milliseconds until what runs after a `stop` is cancelled, which is done here; None where nothing is due."""
-        if self._grace_end is None:
+    def _turn(self) -> None:
+        """Waits for the next thing that happens, and deals with it.
+
+        Raises:
+            CutError, LinkLostError: the connection, or the link, is gone.
+            ProtocolViolationError: the supervisor broke the protocol.
+        """
+        time_left = self._time_left()  # which may write
+        connection = self._connection
+        if connection is not None:
+            self._poll.register(connection, select.POLLIN | (select.POLLOUT if connection.backlog else 0))
+        for fd, _ in self._poll.poll(time_left):
+            if fd == self._wake_read.fileno():
+                self._woken()
+            elif connection is not None:
+                self._readable(connection)
+        if not self._is_up:
+            self._come_back()
+
+    def _time_left(self) -> float | None:
+        """Milliseconds until something is due, after it was done where it was; None where nothing is due."""
+        now = time.monotonic()
+        if self._grace_end is not None and self._grace_end <= now:
+            self._grace_end = None
+            # All of them: which one runs may change meanwhile, and those that wait are skipped in any case.
+            for id_ in tuple(self.unanswered):
+                self._on_cancel(id_)
+        if self._acknowledge_at is not None and self._acknowledge_at <= now:
+            self._acknowledge_at = None
+            with self._lock:
+                self._session.acknowledge()
+                self._write()
+        due = [at for at in (self._grace_end, self._acknowledge_at) if at is not None]
+        if not self._is_up:
+            due += [self._try_at, self._cut_at + self._window]
+        if not due:
             return None
-        left = math.ceil((self._grace_end - time.monotonic()) * 1000)
-        if left > 0:
-            return min(left, MAX_POLL_MS)
-        self._grace_end = None
-        # All of them: which one runs may change meanwhile, and those that wait are skipped in any case.
-        for id_ in tuple(self.unanswered):
-            self._on_cancel(id_)
-        return None
+        return min(max(0, math.ceil((min(due) - now) * 1000)), MAX_POLL_MS)
+
+    def _cut(self, error: CutError) -> None:
+        """The connection is gone.
+
+        Raises:
+            LinkLostError: the supervisor takes nobody up again.
+        """
+        now, connection = time.monotonic(), self._connection
+        if connection is not None:
+            self._poll.unregister(connection)
+            with self._lock:
+                self._connection = None
+                connection.close()
+        if connection is not None and connection.stage is Stage.OPEN:
+            self._cut_at, self._attempts, self._cut_by = now, 0, error
+        self._try_at = now + retry_delay(self._attempts, self._jitter())
+        self._attempts += 1
+        self._give_up_in_time(now)
+
+    def _give_up_in_time(self, now: float) -> None:
+        if now >= self._cut_at + self._window:
+            raise LinkLostError(f"the link is lost: {self._cut_by}", AgentExit.LINK_LOST)
+
+    def _come_back(self) -> None:
+        """Makes the next attempt when it is time for it.
+
+        Raises:
+            CutError: it failed.
+            LinkLostError: it was the last.
+        """
+        now = time.monotonic()
+        self._give_up_in_time(now)
+        if now < self._try_at:
+            return
+        if self._connection is not None:
+            raise CutError("the supervisor does not answer")
+        self._try_at = now + REOPENING_TIMEOUT
+        connection = self._connect(self._session.received)
+        self._poll.register(connection, select.POLLIN)
 
     def _woken(self) -> None:
         self._wake_read.recv(16)
@@ -379,60 +439,40 @@ class Link:
         with self._lock:
             self._write()
 
-    def _readable(self) -> None:
-        try:
-            data = self._socket.recv(RECEIVE)
-        except BlockingIOError:
+    def _readable(self, connection: Connection) -> None:
+        """There is something to read, or room to write."""
+        session = self._session
+        with self._lock:
+            was_open = connection.stage is Stage.OPEN
+            frames = connection.receive()
+            if connection.stage is Stage.OPEN and not was_open:
+                self._opened(connection)
+        for frame in frames:
+            self._received(frame)
+        if connection.backlog or session.has_unsent or session.acknowledgement_is_due or self._has_to_be_told:
             with self._lock:
-                self._write()
-            return
-        if not data:
-            raise EOFError
-        self._ws.receive_data(data)
-        self._handle_events()
-
-    def _handle_events(self) -> None:
-        for event in self._ws.events():
-            frame = self._whole(event)
-            if frame is not None:
-                self._received(frame)
-                continue
-            match event:
-                case Ping():
-                    with self._lock:
-                        self._backlog += self._ws.send(event.response())
-                        self._write()
-                case CloseConnection():
-                    if self._closed is None:
-                        with self._lock:
-                            self._backlog += self._ws.send(event.response())
-                            self._write()
-                    raise EOFError
-                case _:
-                    pass
-
-    def _whole(self, event: Any) -> bytes | str | None:
-        """The whole WebSocket message, when its last part has come."""
-        if not isinstance(event, (BytesMessage, TextMessage)):
-            return None
-        part = event.data if isinstance(event.data, str) else bytes(event.data)
-        self._partial_size += len(part)
-        if self._partial_size > self.limits.max_frame:
-            raise ProtocolViolationError(f"a frame is over the limit of {self.limits.max_frame} bytes")
-        self._partial.append(part)
-        if not event.message_finished:
-            return None
-        parts, self._partial, self._partial_size = self._partial, [], 0
-        return parts[0] if len(parts) == 1 else type(part)().join(parts)
+                if connection.takes_frames:
+                    self._write()
+                else:
+                    connection.write()
+        if self._acknowledge_at is None and session.owes_acknowledgement:
+            self._acknowledge_at = time.monotonic() + ACK_DELAY
+        if connection.failure is not None:
+            raise connection.failure
 
     def _received(self, frame: bytes | str) -> None:
         with self._lock:
-            text = isinstance(frame, str)
-            if text is not self._text:
+            if isinstance(frame, str) is not self._session.text:
                 # What is queued was made for the kind of frame that came before.
                 self._drain()
-                self._text = text
-            events = self._session.receive(frame)
+                self._session.pack()
+            try:
+                events = self._session.receive(frame)
+            except FrameGapError as e:
+                if self._connection is not None:
+                    self._connection.say_goodbye(CloseCode.CUT)
+                    self._connection.write()
+                raise CutError(str(e)) from None
         for event in events:
             match event:
                 case RequestReceived():
@@ -488,8 +528,9 @@ class Link:
         reason = str(error)[:100]
         print(f"reflow agent: the supervisor broke the protocol: {reason}", file=sys.stderr, flush=True)
         with self._lock, contextlib.suppress(OSError, ProtocolError):
-            self._socket.settimeout(CLOSING_TIMEOUT)
-            self._socket.sendall(self._ws.send(CloseConnection(code=CloseCode.VIOLATION, reason=reason)))
+            if self._connection is not None:
+                self._connection.say_goodbye(CloseCode.VIOLATION, reason)
+                self._connection.write_last(CLOSING_TIMEOUT)
         self._ended(AgentExit.VIOLATION)
 
     def _ended(self, code: AgentExit) -> None:

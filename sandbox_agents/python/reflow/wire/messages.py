@@ -6,7 +6,7 @@ Types only: what may be sent when is decided in `session` and by the two ends.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -22,6 +22,7 @@ class Code(IntEnum):
     CANCELLED = -32800
     DEADLINE_EXCEEDED = -32801
     NO_COMMON_VERSION = -32001
+    SESSION_OVER = -32002
     SKIPPED = -32010
     LOAD_FAILED = -32020
     SCRIPT_FAILED = -32021
@@ -31,12 +32,18 @@ class Code(IntEnum):
 
 
 class CloseCode(IntEnum):
-    """WebSocket close codes."""
+    """WebSocket close codes. After any but these four, and without one, the agent comes back."""
 
     DONE = 1000
     VIOLATION = 4001
     NO_COMMON_VERSION = 4002
     REPLACED = 4003
+    CUT = 4004
+    """This connection is of no more use; the session is."""
+
+
+FINAL: Final = frozenset((CloseCode.DONE, CloseCode.VIOLATION, CloseCode.NO_COMMON_VERSION, CloseCode.REPLACED))
+"""Those that end the session with the connection."""
 
 
 class AgentExit(IntEnum):
@@ -55,6 +62,13 @@ class _Params(msgspec.Struct, kw_only=True, omit_defaults=True):
 Ordinal = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 """Up to what every language holds exactly."""
+FrameNumber = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+
+
+class Resume(_Params):
+    """`received`: how many of the other side's frames have come."""
+
+    received: FrameNumber
 
 
 class Hello(_Params):
@@ -63,6 +77,7 @@ class Hello(_Params):
     agent: str = ""
     language: str = ""
     pid: int = 0
+    resume: Resume | None = None
 
 
 class LinkLimits(_Params):
@@ -76,7 +91,9 @@ class HelloResult(_Params):
     protocol: int
     session: str
     limits: LinkLimits
-    resume_window_ms: int = 0
+    resume_window_ms: Milliseconds = 0
+    resumed: bool = False
+    received: FrameNumber = 0
 
 
 class StateSettings(_Params):

@@ -5,37 +5,46 @@ answers with questions, and sees that every request has exactly one outcome. It 
 which side it is on. What the peer may not do raises `ProtocolViolationError`, after which the session is unusable;
 what the local side may not do raises `LocalProtocolError` and changes nothing.
 
+It outlives its connections: how frames are numbered and sent again is decided in `replay`. While there is no
+connection, what is said is kept; with the next one the user calls `resume`.
+
 Not thread-safe.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
+from .errors import FrameGapError, InvalidPayloadError, LocalProtocolError, ProtocolViolationError
 from .limits import WireLimits
 from .messages import Cancel
+from .replay import MAX_NUMBER, Arrival, Replay, Window
 from .values import DEFAULT_DEPTH, MalformedMessageError, verify
+
+__all__ = [
+    "Event",
+    "FrameGapError",
+    "InvalidPayloadError",
+    "LocalProtocolError",
+    "NotificationReceived",
+    "Outcome",
+    "Payload",
+    "ProtocolViolationError",
+    "RequestReceived",
+    "RpcError",
+    "Session",
+]
 
 T = TypeVar("T")
 
 JSONRPC: Final = "2.0"
 MAX_ID_LENGTH: Final = 64
 MAX_METHOD_LENGTH: Final = 64
-
-
-class ProtocolViolationError(Exception):
-    """The peer did what specs/protocol.md does not allow. The link must be closed with 4001."""
-
-
-class InvalidPayloadError(ProtocolViolationError):
-    """Params or a result that are well encoded, and not of the shape that their method has."""
-
-
-class LocalProtocolError(Exception):
-    """This side asked the session for something that the protocol does not allow: a bug here, not at the peer."""
+FRAME_BYTES: Final = 40
+"""What a frame takes around its messages, at most: an array and two numbers, also in text."""
 
 
 class RpcError(msgspec.Struct, frozen=True):
@@ -176,22 +185,37 @@ def _decode(raw: bytes | msgspec.Raw, type_: Any, json: bool) -> Any:
         raise ProtocolViolationError(f"malformed: {e}") from None
 
 
+class _Kept(msgspec.Struct, frozen=True, gc=False):
+    """A frame as it was made: its messages begin at `start`, and it acknowledges `acknowledged`."""
+
+    frame: bytes | str
+    start: int
+    messages: int
+    acknowledged: int
+
+
 class Session:
     """One link's session, on either side.
 
     Args:
         limits: what is accepted from the peer, and how large a batch grows. May be replaced after the handshake.
+        window: how much may be unacknowledged.
+        numbered: false for the opening of a connection, in which a frame is one message and no number.
     """
 
-    def __init__(self, limits: WireLimits | None = None) -> None:
+    def __init__(
+        self, limits: WireLimits | None = None, *, window: Window | None = None, numbered: bool = True
+    ) -> None:
         self.limits = limits or WireLimits()
+        self.text = False
+        """Whether what is sent is JSON: as the peer's last frame was."""
         self._next_id = 0
         self._asked: dict[int | str, str] = {}
         """Requests of ours without an answer: id → method."""
         self._answering: set[int | str] = set()
         """Requests of the peer that we have not answered."""
         self._out: deque[dict[str, Any]] = deque()
-        self._text = False
+        self._replay: Replay[_Kept] | None = Replay(window) if numbered else None
         self._lost = False
         self._encode = msgspec.msgpack.Encoder().encode
         self._encode_json = msgspec.json.Encoder().encode
@@ -203,8 +227,28 @@ class Session:
 
     @property
     def queued(self) -> int:
-        """How many messages wait for `data_to_send`."""
+        """How many messages are in no frame yet."""
         return len(self._out)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a frame may be made of what waits. Where not, it waits for the peer's acknowledgements."""
+        return self._replay is None or self._replay.has_room
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether `data_to_send` has something, bare acknowledgements not counted."""
+        return (self._replay is not None and self._replay.has_next) or (bool(self._out) and self.has_room)
+
+    @property
+    def received(self) -> int:
+        """How many frames of the peer have come, as the other side is told when a connection is resumed."""
+        return 0 if self._replay is None else self._replay.received
+
+    @property
+    def acknowledged(self) -> int:
+        """How many of our frames the peer is known to have."""
+        return 0 if self._replay is None else self._replay.acknowledged
 
     # -- what this side says ------------------------------------------------------------------------------------
 
@@ -262,30 +306,19 @@ class Session:
     # -- what the peer says -------------------------------------------------------------------------------------
 
     def receive(self, frame: bytes | bytearray | memoryview | str) -> list[Event]:
-        """What one WebSocket message says.
+        """What one WebSocket message says: nothing, where it came before or only acknowledges.
 
         Raises:
             ProtocolViolationError: it says something that it may not.
+            FrameGapError: one before it is missing: its connection must be replaced, and the session resumed.
         """
-        limits = self.limits
         json = isinstance(frame, str)
-        try:
-            data = frame.encode() if isinstance(frame, str) else bytes(frame)
-        except UnicodeEncodeError:
-            raise ProtocolViolationError("a text frame with half of a surrogate pair") from None
-        if len(data) > limits.max_frame:
-            raise ProtocolViolationError(f"a frame of {len(data)} bytes is over the limit of {limits.max_frame}")
-        if not data:
-            raise ProtocolViolationError("an empty frame")
-        self._text = json
-        many = data.lstrip()[:1] == b"[" if json else (0x90 <= data[0] <= 0x9F or data[0] in (0xDC, 0xDD))
-        if many:
-            envelopes: list[_Envelope] = _decode(data, list[_Envelope], json)
-            if not 1 <= len(envelopes) <= limits.max_batch:
-                raise ProtocolViolationError(f"a batch of {len(envelopes)}; 1 to {limits.max_batch} are allowed")
-        else:
-            envelopes = [_decode(data, _Envelope, json)]
-        depth = limits.max_depth - (2 if many else 1)
+        data = self._checked(frame)
+        self.text = json
+        depth = self.limits.max_depth - 1
+        if self._replay is None:
+            return [self._event(_decode(data, _Envelope, json), json, depth)]
+        envelopes = self._numbered(_decode(data, list[int | _Envelope], json), len(data), self._replay)
         events: list[Event] = []
         try:
             for e in envelopes:
@@ -295,6 +328,40 @@ class Session:
             self._asked.update((event.id, event.method) for event in events if isinstance(event, Outcome))
             raise
         return events
+
+    def _checked(self, frame: bytes | bytearray | memoryview | str) -> bytes:
+        try:
+            data = frame.encode() if isinstance(frame, str) else bytes(frame)
+        except UnicodeEncodeError:
+            raise ProtocolViolationError("a text frame with half of a surrogate pair") from None
+        if len(data) > self.limits.max_frame:
+            raise ProtocolViolationError(f"a frame of {len(data)} bytes is over the limit of {self.limits.max_frame}")
+        if not data:
+            raise ProtocolViolationError("an empty frame")
+        return data
+
+    def _numbered(self, items: list[int | _Envelope], size: int, replay: Replay[_Kept]) -> list[_Envelope]:
+        """The messages of a frame `[number, acknowledged, message…]`, where it is the next one."""
+        if len(items) < 2:
+            raise ProtocolViolationError("a frame begins with its number and the last number received")
+        number, acknowledged, *envelopes = items
+        if not (isinstance(number, int) and isinstance(acknowledged, int)):
+            raise ProtocolViolationError("a frame begins with its number and the last number received")
+        if not (0 <= number <= MAX_NUMBER and 0 <= acknowledged <= MAX_NUMBER):
+            raise ProtocolViolationError("the numbers of frames are from 0 to 2^53-1")
+        if (number == 0) is not (not envelopes):
+            raise ProtocolViolationError("a frame without messages has the number 0, and no other has")
+        if len(envelopes) > self.limits.max_batch:
+            raise ProtocolViolationError(f"a batch of {len(envelopes)}; 1 to {self.limits.max_batch} are allowed")
+        if int in map(type, envelopes):
+            raise ProtocolViolationError("invalid: a number stands where a message is expected")
+        match replay.arrived(number, acknowledged, size):
+            case Arrival.NEW:
+                return cast("list[_Envelope]", envelopes)
+            case Arrival.GAP:
+                raise FrameGapError(f"frame {number} came after {replay.received}")
+            case _:
+                return []
 
     def _event(self, e: _Envelope, json: bool, depth: int) -> Event:
         if e.jsonrpc != JSONRPC:
@@ -348,15 +415,58 @@ class Session:
     # -- frames -------------------------------------------------------------------------------------------------
 
     def data_to_send(self) -> bytes | str | None:
-        """The next frame, or None. What is ready together goes in one, up to `batch_bytes`."""
+        """The next frame, or None. What is ready together goes in one, up to `batch_bytes`. What was sent on an earlier
+        connection and may not have come is first."""
+        replay = self._replay
+        if replay is None:
+            return self._unnumbered()
+        if replay.has_next or self._pack(replay):
+            acknowledged = replay.received
+            number, kept = replay.next()
+            if kept.acknowledged == acknowledged:
+                return kept.frame
+            return _again(kept, number, acknowledged)
+        if replay.is_due:
+            replay.told()
+            return (
+                f"[0,{replay.received}]" if self.text else _header(2) + self._encode(0) + self._encode(replay.received)
+            )
+        return None
+
+    def pack(self) -> None:
+        """Makes frames of what waits, as far as there is room, to be sent with a connection that is still to come. So
+        what is said meanwhile is bounded by its size."""
+        if self._replay is not None:
+            while self._pack(self._replay):
+                pass
+
+    def _unnumbered(self) -> bytes | str | None:
         if not self._out:
             return None
+        message = self._out.popleft()
+        return self._encode_text(message).decode() if self.text else self._encode(message)
+
+    def _pack(self, replay: Replay[_Kept]) -> bool:
+        """Makes one frame. Says whether there was something to make it of, and room for it."""
+        if not self._out or not replay.has_room:
+            return False
+        parts = self._batch()
+        number, acknowledged = replay.following, replay.received
+        if self.text:
+            start = f"[{number},{acknowledged},"
+            frame = start + ",".join(p.decode() for p in parts) + "]"
+        else:
+            start = _header(len(parts) + 2) + self._encode(number) + self._encode(acknowledged)
+            frame = b"".join((start, *parts))
+        replay.keep(_Kept(frame, len(start), len(parts), acknowledged), len(frame))
+        return True
+
+    def _batch(self) -> list[bytes]:
+        """The encoded messages of the next frame, at least one."""
         limits = self.limits
-        encode = self._encode_text if self._text else self._encode
+        encode = self._encode_text if self.text else self._encode
         first = encode(self._out.popleft())
-        if not self._out or len(first) >= limits.batch_bytes:
-            return first.decode() if self._text else first
-        parts, size = [first], len(first) + _BATCH_BYTES
+        parts, size = [first], len(first) + FRAME_BYTES
         while self._out and len(parts) < limits.max_batch and size < limits.batch_bytes:
             part = encode(self._out[0])
             if size + len(part) >= limits.max_frame:
@@ -364,31 +474,62 @@ class Session:
             self._out.popleft()
             parts.append(part)
             size += len(part) + 1  # a comma, in text
-        if len(parts) == 1:
-            return first.decode() if self._text else first
-        if self._text:
-            return "[" + ",".join(p.decode() for p in parts) + "]"
-        return _array_header(len(parts)) + b"".join(parts)
+        return parts
 
     def _encode_text(self, message: dict[str, Any]) -> bytes:
         # By way of MessagePack, in which the messages are that are already encoded.
         return self._encode_json(_decode(self._encode(message), Any, json=False))
 
+    # -- connections --------------------------------------------------------------------------------------------
+
+    def acknowledge(self) -> None:
+        """What came and was not acknowledged has waited for `replay.ACK_DELAY`: it is in the next `data_to_send`."""
+        if self._replay is not None:
+            self._replay.insist()
+
+    @property
+    def owes_acknowledgement(self) -> bool:
+        """Whether something came that was not acknowledged."""
+        return self._replay is not None and self._replay.owes
+
+    @property
+    def acknowledgement_is_due(self) -> bool:
+        """Whether that is so much that `data_to_send` has it, even where nothing else is to be sent."""
+        return self._replay is not None and self._replay.is_due
+
+    def resume(self, received: int) -> None:
+        """There is another connection, and the peer has said over it how many of our frames it has. What it has not is
+        sent again.
+
+        Raises:
+            ProtocolViolationError: that cannot be.
+        """
+        assert self._replay is not None
+        self._replay.resume(received)
+
     def lost(self) -> list[Outcome]:
-        """The link is down: every request of ours without an outcome is *unknown*, and nothing more is sent."""
+        """The link is down, and stays so: every request of ours without an outcome is *unknown*, and nothing more is
+        sent."""
         self._lost = True
         self._out.clear()
+        if self._replay is not None:
+            self._replay.clear()
         self._answering.clear()
         unknown = [Outcome(id_, method) for id_, method in self._asked.items()]
         self._asked.clear()
         return unknown
 
 
-_BATCH_BYTES: Final = 3
-"""What an array takes around its messages, at most."""
+def _again(kept: _Kept, number: int, acknowledged: int) -> bytes | str:
+    """A frame with what has been received since it was made."""
+    if isinstance(kept.frame, str):
+        return f"[{number},{acknowledged},{kept.frame[kept.start :]}"
+    start = _header(kept.messages + 2) + _encode(number) + _encode(acknowledged)
+    return b"".join((start, memoryview(kept.frame)[kept.start :]))
 
 
-def _array_header(n: int) -> bytes:
+def _header(n: int) -> bytes:
+    """That of an array, in MessagePack."""
     if n < 16:
         return bytes((0x90 | n,))
     return b"\xdc" + n.to_bytes(2, "big")
