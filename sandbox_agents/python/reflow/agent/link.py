@@ -236,6 +236,7 @@ class Link:
         room = None
         with self._lock:
             self._write_or_wake()
+            self._session.pack()  # what the socket does not take yet counts too
             if not self._session.has_room:
                 room = self._held_up = SimpleQueue()
         if room is not None:
@@ -449,7 +450,8 @@ class Link:
                 self._opened(connection)
         for frame in frames:
             self._received(frame)
-        if connection.backlog or session.has_unsent or session.acknowledgement_is_due or self._has_to_be_told:
+        held_up = self._held_up is not None  # which an acknowledgement may end
+        if connection.backlog or session.has_unsent or session.acknowledgement_is_due or held_up or self._has_to_be_told:
             with self._lock:
                 if connection.takes_frames:
                     self._write()
