@@ -450,8 +450,9 @@ class Link:
                 self._opened(connection)
         for frame in frames:
             self._received(frame)
-        held_up = self._held_up is not None  # which an acknowledgement may end
-        if connection.backlog or session.has_unsent or session.acknowledgement_is_due or held_up or self._has_to_be_told:
+        # An acknowledgement may have made room for what the main thread waits with.
+        has_to_write = session.has_unsent or session.acknowledgement_is_due or self._held_up is not None
+        if connection.backlog or has_to_write or self._has_to_be_told:
             with self._lock:
                 if connection.takes_frames:
                     self._write()
