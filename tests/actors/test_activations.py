@@ -363,6 +363,67 @@ class TestSent:
             assert [letter.failure.message for letter in world.router.dead_letters] == ["its own"]
 
 
+class TestCutLinks:
+    async def test_nothing_is_handed_out_while_the_link_is_cut(self) -> None:
+        world = Working(resume_window=10)
+        async with world.at_work():
+            world.feed("before")
+            await settled()
+            await world.cut()
+            world.feed("meanwhile")
+            await settled()
+            assert (world.inbox.in_flight, world.inbox.waiting) == (1, 1)
+            async with world.resumed():
+                assert [dict(a.inputs) for a in world.agent.activations()] == [
+                    {"in": message("before")},
+                    {"in": message("meanwhile")},
+                ]
+
+    async def test_what_the_agent_did_meanwhile_counts(self) -> None:
+        world = Working(resume_window=10)
+        async with world.at_work():
+            world.feed(1, 2)
+            await settled()
+            await world.cut()
+            world.agent.send(0, 0, "out", "sent")
+            world.agent.commit(0, ("out", "first"))
+            world.agent.commit(1, ("out", "second"))
+            async with world.resumed():
+                await world.agent_says()
+                assert world.arrived() == [("out", "sent"), ("out", "first"), ("out", "second")]
+                assert (world.inbox.in_flight, world.node.meter.failed) == (0, 0)
+
+    async def test_while_it_is_cut_no_activation_overruns(self, mock_clock: trio.testing.MockClock) -> None:
+        world = Working(timeout=2, resume_window=10)
+        async with world.at_work():
+            world.feed(1)
+            await settled()
+            await world.cut()
+            mock_clock.jump(9)
+            await settled()
+            assert not world.killed
+            async with world.resumed():
+                world.agent.commit(0)
+                await world.agent_says()
+                assert (world.killed, world.inbox.in_flight) == ([], 0)
+
+    async def test_a_script_that_cuts_its_own_link_gains_one_window(self, mock_clock: trio.testing.MockClock) -> None:
+        world = Working(timeout=2, resume_window=10)
+        async with world.at_work():
+            world.feed(1)
+            await settled()
+            for seconds in (2.9, 3.0, 3.0, 3.0):
+                await world.cut()
+                mock_clock.jump(seconds)
+                async with world.resumed():
+                    await settled()
+                assert not world.killed
+            mock_clock.jump(2 + KILL_GRACE + 10 - 11.9 + 0.1)
+            await settled()
+            assert world.killed
+            assert str(world.activations.overran) == "timed out: activation 1 took longer than 2 s"
+
+
 class TestOverruns:
     async def test_a_sandbox_that_does_not_yield_is_killed(self, autojump_clock: trio.testing.MockClock) -> None:
         world = Working(timeout=2)

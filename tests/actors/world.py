@@ -117,6 +117,7 @@ class Agent:
         self.on_request: Callable[[RequestReceived], None] | None = None
         self.on_load: Callable[[RequestReceived], None] = self.loaded
         self.on_closed: Callable[[], None] = lambda: None
+        self.comes_back = False
         self._socket = socket
 
     async def run(self) -> None:
@@ -135,7 +136,8 @@ class Agent:
                         self.answers[outcome.id] = outcome.error or outcome.result.plain()
                 await self.flush()
         except ConnectionClosed:
-            self.session.lost()
+            if not self.comes_back:
+                self.session.lost()
             self.on_closed()
 
     async def flush(self) -> None:
@@ -146,6 +148,15 @@ class Agent:
 
     def hang_up(self) -> None:
         self._socket.close()
+
+    def come_back(self, link: Link) -> None:
+        """After its link was cut. It is no more running."""
+        ours, self._socket = _sockets()
+        link.resume(ours, lambda: None, self.session.received, self._resumed)
+
+    def _resumed(self, received: int) -> bytes:
+        self.session.resume(received)
+        return b"\x92\x00\x00"  # instead of an answer to hello, which this agent does not wait for
 
     def loaded(self, request: RequestReceived) -> None:
         self.session.respond(request.id, messages.LoadResult(name="a"))
@@ -172,13 +183,19 @@ class Agent:
         self.session.notify("send", sent)
 
 
-def connected() -> tuple[Link, Agent]:
-    """Both ends of a link after its handshake; each has to be run."""
+def _sockets() -> tuple[Any, _Socket]:
+    """Of a link, and of its agent."""
     to_agent, at_agent = trio.open_memory_channel[Any](1000)
     to_link, at_link = trio.open_memory_channel[Any](1000)
-    socket = cast("Any", _Socket(to_agent, at_link))
-    link = Link(socket, Session(), messages.Hello(protocol=[1], runtime="t"), lambda: None, ping_interval=None)
-    return link, Agent(_Socket(to_link, at_agent))
+    return _Socket(to_agent, at_link), _Socket(to_link, at_agent)
+
+
+def connected(resume_window: float = 0) -> tuple[Link, Agent]:
+    """Both ends of a link after its handshake; each has to be run."""
+    ours, theirs = _sockets()
+    hello = messages.Hello(protocol=[1], runtime="t")
+    link = Link(ours, Session(), hello, lambda: None, ping_interval=None, resume_window=resume_window)
+    return link, Agent(theirs)
 
 
 class FakeSandbox:
@@ -359,21 +376,38 @@ class Working(World):
     activations: Activations
     replace: bool | None = None
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, resume_window: float = 0, **settings: Any) -> None:
         super().__init__(**settings)
+        self.resume_window = resume_window
         self.killed: list[str] = []
 
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncGenerator[None]:
-        self.link, self.agent = connected()
+        self.link, self.agent = connected(self.resume_window)
+        self.agent.comes_back = self.resume_window > 0
         committer, failures = Committer(self.host, self.node), Failures(self.host, self.node)
         self.activations = Activations(self.host, self.node, self.link, committer, failures, self._kill)
         self.over = trio.Event()
-        self.link.attach(self)
+        self.link.attach(self, on_resumed=lambda seconds: self.router.bump())
         async with trio.open_nursery() as nursery:
             await nursery.start(self.link.run)
             nursery.start_soon(self.agent.run)
             nursery.start_soon(self._work)
+            await settled()
+            yield
+            nursery.cancel_scope.cancel()
+
+    async def cut(self) -> None:
+        """The link, which the agent notices."""
+        self.agent.hang_up()
+        await settled()
+        assert not self.link.is_up
+
+    @contextlib.asynccontextmanager
+    async def resumed(self) -> AsyncGenerator[None]:
+        self.agent.come_back(self.link)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.agent.run)
             await settled()
             yield
             nursery.cancel_scope.cancel()

@@ -27,12 +27,23 @@ function make(messages, number, acknowledged, textDepth) {
     const body = require('./text').encode(messages.map((message) => decode(message, textDepth)));
     return { data: `${start}${body}]`, start: start.length, messages: messages.length, acknowledged };
   }
-  const encoder = new Encoder(FRAME_BYTES + messages.reduce((size, message) => size + message.length, 0));
-  writeHeader(encoder, messages.length, number, acknowledged);
-  const start = encoder.pos;
-  for (const message of messages) encoder.raw(message);
-  return { data: encoder.written(), start, messages: messages.length, acknowledged };
+  header.reset();
+  writeHeader(header, messages.length, number, acknowledged);
+  const start = header.pos;
+  let size = start;
+  for (const message of messages) size += message.length;
+  const data = Buffer.allocUnsafe(size);
+  data.set(header.written());
+  let at = start;
+  for (const message of messages) {
+    data.set(message, at);
+    at += message.length;
+  }
+  return { data, start, messages: messages.length, acknowledged };
 }
+
+/** What headers are written with before it is known how long a frame is. */
+const header = new Encoder(64);
 
 /**
  * What is sent of a frame: as it was made, but for what has been received since.
@@ -72,46 +83,48 @@ function writeHeader(encoder, messages, number, acknowledged) {
  * @throws {ProtocolViolation} it has none
  */
 function readHeader(bytes) {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let at = 0;
-  try {
-    const count = arrayLength();
-    const number = integer();
-    const acknowledged = integer();
-    if (count < 2 || (number === 0) !== (count === 2)) {
-      throw new ProtocolViolation('a frame without messages has the number 0, and no other has');
-    }
-    return { number, acknowledged };
-  } catch (error) {
-    if (error instanceof RangeError) throw new ProtocolViolation('a frame ends before its messages begin');
-    throw error;
-  }
-
-  function arrayLength() {
-    const head = view.getUint8(at++);
-    if (head >= 0x90 && head <= 0x9f) return head & 0x0f;
-    if (head === 0xdc) return view.getUint16((at += 2) - 2);
-    if (head === 0xdd) return view.getUint32((at += 4) - 4);
+  const head = bytes[0];
+  let count = head & 0x0f;
+  let at = 1;
+  if (head === 0xdc || head === 0xdd) {
+    at = head === 0xdc ? 3 : 5;
+    count = unsigned(bytes, 1, at - 1);
+  } else if (!(head >= 0x90 && head <= 0x9f)) {
     throw new ProtocolViolation('a frame is an array');
   }
-
-  function integer() {
-    const head = view.getUint8(at++);
-    if (head <= 0x7f) return head;
-    let value = -1;
-    if (head === 0xcc) value = view.getUint8((at += 1) - 1);
-    else if (head === 0xcd) value = view.getUint16((at += 2) - 2);
-    else if (head === 0xce) value = view.getUint32((at += 4) - 4);
-    else if (head === 0xcf) value = Number(view.getBigUint64((at += 8) - 8));
-    else if (head === 0xd0) value = view.getInt8((at += 1) - 1);
-    else if (head === 0xd1) value = view.getInt16((at += 2) - 2);
-    else if (head === 0xd2) value = view.getInt32((at += 4) - 4);
-    else if (head === 0xd3) value = Number(view.getBigInt64((at += 8) - 8));
-    if (value < 0 || !Number.isSafeInteger(value)) {
-      throw new ProtocolViolation('a frame begins with two numbers from 0 to 2^53-1');
-    }
-    return value;
+  const number = bytes[at] <= 0x7f ? bytes[at] : long(bytes, at);
+  at += 1 + extra(bytes[at]);
+  const acknowledged = bytes[at] <= 0x7f ? bytes[at] : long(bytes, at);
+  if (count < 2 || (number === 0) !== (count === 2)) {
+    throw new ProtocolViolation('a frame without messages has the number 0, and no other has');
   }
+  return { number, acknowledged };
+}
+
+/** How many bytes follow the head of an integer. @param {number} head @returns {number} */
+function extra(head) {
+  if (head >= 0xcc && head <= 0xcf) return 1 << (head - 0xcc);
+  return head >= 0xd0 && head <= 0xd3 ? 1 << (head - 0xd0) : 0;
+}
+
+/** @param {Uint8Array} bytes @param {number} at @returns {number} an integer of more than seven bits */
+function long(bytes, at) {
+  const head = bytes[at];
+  const length = extra(head);
+  const isSigned = head >= 0xd0;
+  if (length === 0 || (isSigned && bytes[at + 1] > 0x7f)) {
+    throw new ProtocolViolation('a frame begins with two numbers from 0 to 2^53-1');
+  }
+  return unsigned(bytes, at + 1, length);
+}
+
+/** @param {Uint8Array} bytes @param {number} at @param {number} length @returns {number} */
+function unsigned(bytes, at, length) {
+  if (at + length > bytes.length) throw new ProtocolViolation('a frame ends before its messages begin');
+  let value = 0;
+  for (let i = at; i < at + length; i += 1) value = value * 256 + bytes[i];
+  if (value > Number.MAX_SAFE_INTEGER) throw new ProtocolViolation('a frame begins with two numbers from 0 to 2^53-1');
+  return value;
 }
 
 module.exports = { acknowledgement, make, readHeader, withAcknowledged };

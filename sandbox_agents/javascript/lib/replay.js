@@ -55,8 +55,9 @@ class Replay {
   #next = 1;
   /** The highest number that was acknowledged to the peer. */
   #told = 0;
-  #unacknowledgedBytes = 0;
-  #insists = false;
+  #untoldBytes = 0;
+  /** So much came that was not acknowledged, or so long ago, that it is to be done even without a frame. */
+  isDue = false;
 
   /** @param {Window} [window] */
   constructor(window = WINDOW) {
@@ -103,7 +104,7 @@ class Replay {
     const number = this.#next;
     const { frame } = this.#kept[number - this.acknowledged - 1];
     this.#next = number + 1;
-    this.sent = Math.max(this.sent, number);
+    if (number > this.sent) this.sent = number;
     this.told();
     return { number, frame };
   }
@@ -115,22 +116,16 @@ class Replay {
     return this.#told < this.received;
   }
 
-  /** Whether that is so much, or so old, that an acknowledgement is to be sent even without a frame. */
-  get isDue() {
-    const { ackFrames, ackBytes } = this.#window;
-    return this.owes && (this.#insists || this.received - this.#told >= ackFrames || this.#unacknowledgedBytes >= ackBytes);
-  }
-
   /** What came and was not acknowledged has waited long enough. */
   insist() {
-    this.#insists = this.owes;
+    this.isDue = this.owes;
   }
 
   /** An acknowledgement of `received` is sent. */
   told() {
     this.#told = this.received;
-    this.#unacknowledgedBytes = 0;
-    this.#insists = false;
+    this.#untoldBytes = 0;
+    this.isDue = false;
   }
 
   // -- what arrives ---------------------------------------------------------------------------------------------
@@ -153,13 +148,17 @@ class Replay {
     if (number <= this.received) return Arrival.DUPLICATE;
     if (number > this.received + 1) return Arrival.GAP;
     this.received = number;
-    this.#unacknowledgedBytes += size;
+    this.#untoldBytes += size;
+    const { ackFrames, ackBytes } = this.#window;
+    if (number - this.#told >= ackFrames || this.#untoldBytes >= ackBytes) this.isDue = true;
     return Arrival.NEW;
   }
 
   /** @param {number} acknowledged */
   #drop(acknowledged) {
-    for (const { size } of this.#kept.splice(0, acknowledged - this.acknowledged)) this.#bytes -= size;
+    for (let i = this.acknowledged; i < acknowledged; i += 1) {
+      this.#bytes -= /** @type {{frame: F, size: number}} */ (this.#kept.shift()).size;
+    }
     this.acknowledged = acknowledged;
     // Frames that were to be sent again have come after all, with the connection before.
     this.#next = Math.max(this.#next, acknowledged + 1);

@@ -63,7 +63,8 @@ class Replay(Generic[F]):
     """One session's frames, on either side."""
 
     def __init__(self, window: Window | None = None) -> None:
-        self._window = window or Window()
+        self._window = window = window or Window()
+        self._max_frames, self._max_bytes = window.max_frames, window.max_bytes
         self.received = 0
         """The highest number that came in order."""
         self.acknowledged = 0
@@ -75,17 +76,18 @@ class Replay(Generic[F]):
         self._bytes = 0
         self._next = 1
         """The number of the frame that goes next on this connection."""
+        self.is_due = False
+        """So much came that was not acknowledged, or so long ago, that it is to be done even without a frame."""
         self._told = 0
         """The highest number that was acknowledged to the peer."""
-        self._unacknowledged_bytes = 0
-        self._insists = False
+        self._untold_bytes = 0
 
     # -- what leaves --------------------------------------------------------------------------------------------
 
     @property
     def has_room(self) -> bool:
         """Whether a new frame may be kept. Where not, it waits until the peer acknowledges some."""
-        return len(self._kept) < self._window.max_frames and self._bytes < self._window.max_bytes
+        return self._bytes < self._max_bytes and len(self._kept) < self._max_frames
 
     @property
     def kept(self) -> int:
@@ -106,8 +108,17 @@ class Replay(Generic[F]):
         """The number that the next new frame gets."""
         return self.acknowledged + len(self._kept) + 1
 
+    def send(self, frame: F, size: int) -> None:
+        """Keeps a new frame that leaves now, with an acknowledgement of `received`. Only where `has_room`, and nothing
+        `has_next`."""
+        self._kept.append((frame, size))
+        self._bytes += size
+        self.sent = self._next
+        self._next += 1
+        self.told()
+
     def keep(self, frame: F, size: int) -> None:
-        """A new frame, of so many bytes. It is the caller's to look at `has_room` before."""
+        """Keeps a new frame, of so many bytes, to be sent later. Only where `has_room`."""
         self._kept.append((frame, size))
         self._bytes += size
 
@@ -117,7 +128,8 @@ class Replay(Generic[F]):
         number = self._next
         frame, _ = self._kept[number - self.acknowledged - 1]
         self._next = number + 1
-        self.sent = max(self.sent, number)
+        if number > self.sent:
+            self.sent = number
         self.told()
         return number, frame
 
@@ -128,25 +140,15 @@ class Replay(Generic[F]):
         """Whether something came that was not acknowledged."""
         return self._told < self.received
 
-    @property
-    def is_due(self) -> bool:
-        """Whether that is so much, or so old, that an acknowledgement is to be sent even without a frame."""
-        window = self._window
-        return self._told < self.received and (
-            self._insists
-            or self.received - self._told >= window.ack_frames
-            or self._unacknowledged_bytes >= window.ack_bytes
-        )
-
     def insist(self) -> None:
         """What came and was not acknowledged has waited long enough."""
-        self._insists = self._told < self.received
+        self.is_due = self.owes
 
     def told(self) -> None:
         """An acknowledgement of `received` is sent."""
         self._told = self.received
-        self._unacknowledged_bytes = 0
-        self._insists = False
+        self._untold_bytes = 0
+        self.is_due = False
 
     # -- what arrives -------------------------------------------------------------------------------------------
 
@@ -162,22 +164,23 @@ class Replay(Generic[F]):
             if acknowledged > self.sent:
                 raise ProtocolViolationError(f"frame {acknowledged} is acknowledged, and only {self.sent} were sent")
             self._drop(acknowledged)
+        if number == self.received + 1:
+            self.received = number
+            self._untold_bytes += size
+            if number - self._told >= self._window.ack_frames or self._untold_bytes >= self._window.ack_bytes:
+                self.is_due = True
+            return Arrival.NEW
         if number == 0:
             return Arrival.ACKNOWLEDGEMENT
-        if number <= self.received:
-            return Arrival.DUPLICATE
-        if number > self.received + 1:
-            return Arrival.GAP
-        self.received = number
-        self._unacknowledged_bytes += size
-        return Arrival.NEW
+        return Arrival.DUPLICATE if number <= self.received else Arrival.GAP
 
     def _drop(self, acknowledged: int) -> None:
         for _ in range(acknowledged - self.acknowledged):
             self._bytes -= self._kept.popleft()[1]
         self.acknowledged = acknowledged
-        # Frames that were to be sent again have come after all, with the connection before.
-        self._next = max(self._next, acknowledged + 1)
+        if self._next <= acknowledged:
+            # What was to be sent again has come after all, with the connection before.
+            self._next = acknowledged + 1
 
     # -- another connection -------------------------------------------------------------------------------------
 

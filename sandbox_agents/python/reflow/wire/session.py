@@ -176,13 +176,19 @@ _decoders: Final = _Decoders[Any]()
 
 
 def _decode(raw: bytes | msgspec.Raw, type_: Any, json: bool) -> Any:
+    return _decoded(raw, _decoders.json(type_) if json else _decoders.msgpack(type_))
+
+
+def _decoded(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any] | msgspec.msgpack.Decoder[Any]) -> Any:
     try:
-        decoder = _decoders.json(type_) if json else _decoders.msgpack(type_)
         return decoder.decode(raw)
     except msgspec.ValidationError as e:
         raise InvalidPayloadError(f"invalid: {e}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError, ValueError) as e:
         raise ProtocolViolationError(f"malformed: {e}") from None
+
+
+_NEW: Final = Arrival.NEW
 
 
 class _Kept(msgspec.Struct, frozen=True, gc=False):
@@ -192,6 +198,11 @@ class _Kept(msgspec.Struct, frozen=True, gc=False):
     start: int
     messages: int
     acknowledged: int
+
+
+# Numbers and messages are decoded together; looking this type up would take as long as decoding.
+_frame: Final = _decoders.msgpack(list[int | _Envelope])
+_text_frame: Final = _decoders.json(list[int | _Envelope])
 
 
 class Session:
@@ -318,7 +329,7 @@ class Session:
         depth = self.limits.max_depth - 1
         if self._replay is None:
             return [self._event(_decode(data, _Envelope, json), json, depth)]
-        envelopes = self._numbered(_decode(data, list[int | _Envelope], json), len(data), self._replay)
+        envelopes = self._numbered(_decoded(data, _text_frame if json else _frame), len(data), self._replay)
         events: list[Event] = []
         try:
             for e in envelopes:
@@ -345,7 +356,7 @@ class Session:
         if len(items) < 2:
             raise ProtocolViolationError("a frame begins with its number and the last number received")
         number, acknowledged, *envelopes = items
-        if not (isinstance(number, int) and isinstance(acknowledged, int)):
+        if type(number) is not int or type(acknowledged) is not int:
             raise ProtocolViolationError("a frame begins with its number and the last number received")
         if not (0 <= number <= MAX_NUMBER and 0 <= acknowledged <= MAX_NUMBER):
             raise ProtocolViolationError("the numbers of frames are from 0 to 2^53-1")
@@ -355,13 +366,12 @@ class Session:
             raise ProtocolViolationError(f"a batch of {len(envelopes)}; 1 to {self.limits.max_batch} are allowed")
         if int in map(type, envelopes):
             raise ProtocolViolationError("invalid: a number stands where a message is expected")
-        match replay.arrived(number, acknowledged, size):
-            case Arrival.NEW:
-                return cast("list[_Envelope]", envelopes)
-            case Arrival.GAP:
-                raise FrameGapError(f"frame {number} came after {replay.received}")
-            case _:
-                return []
+        arrival = replay.arrived(number, acknowledged, size)
+        if arrival is _NEW:
+            return cast("list[_Envelope]", envelopes)
+        if arrival is Arrival.GAP:
+            raise FrameGapError(f"frame {number} came after {replay.received}")
+        return []
 
     def _event(self, e: _Envelope, json: bool, depth: int) -> Event:
         if e.jsonrpc != JSONRPC:
@@ -420,25 +430,26 @@ class Session:
         replay = self._replay
         if replay is None:
             return self._unnumbered()
-        if replay.has_next or self._pack(replay):
+        if replay.has_next:
             acknowledged = replay.received
             number, kept = replay.next()
-            if kept.acknowledged == acknowledged:
-                return kept.frame
-            return _again(kept, number, acknowledged)
+            return kept.frame if kept.acknowledged == acknowledged else _again(kept, number, acknowledged)
+        if self._out and replay.has_room:
+            kept = self._framed(replay)
+            replay.send(kept, len(kept.frame))
+            return kept.frame
         if replay.is_due:
             replay.told()
-            return (
-                f"[0,{replay.received}]" if self.text else _header(2) + self._encode(0) + self._encode(replay.received)
-            )
+            return f"[0,{replay.received}]" if self.text else b"\x92\x00" + _encode(replay.received)
         return None
 
     def pack(self) -> None:
         """Makes frames of what waits, as far as there is room, to be sent with a connection that is still to come. So
         what is said meanwhile is bounded by its size."""
-        if self._replay is not None:
-            while self._pack(self._replay):
-                pass
+        replay = self._replay
+        while replay is not None and self._out and replay.has_room:
+            kept = self._framed(replay)
+            replay.keep(kept, len(kept.frame))
 
     def _unnumbered(self) -> bytes | str | None:
         if not self._out:
@@ -446,20 +457,17 @@ class Session:
         message = self._out.popleft()
         return self._encode_text(message).decode() if self.text else self._encode(message)
 
-    def _pack(self, replay: Replay[_Kept]) -> bool:
-        """Makes one frame. Says whether there was something to make it of, and room for it."""
-        if not self._out or not replay.has_room:
-            return False
+    def _framed(self, replay: Replay[_Kept]) -> _Kept:
+        """The next frame, of what is queued."""
         parts = self._batch()
         number, acknowledged = replay.following, replay.received
         if self.text:
             start = f"[{number},{acknowledged},"
             frame = start + ",".join(p.decode() for p in parts) + "]"
         else:
-            start = _header(len(parts) + 2) + self._encode(number) + self._encode(acknowledged)
+            start = _header(len(parts) + 2) + _encode(number) + _encode(acknowledged)
             frame = b"".join((start, *parts))
-        replay.keep(_Kept(frame, len(start), len(parts), acknowledged), len(frame))
-        return True
+        return _Kept(frame, len(start), len(parts), acknowledged)
 
     def _batch(self) -> list[bytes]:
         """The encoded messages of the next frame, at least one."""
@@ -528,11 +536,12 @@ def _again(kept: _Kept, number: int, acknowledged: int) -> bytes | str:
     return b"".join((start, memoryview(kept.frame)[kept.start :]))
 
 
+_HEADERS: Final = tuple(bytes((0x90 | n,)) for n in range(16))
+
+
 def _header(n: int) -> bytes:
     """That of an array, in MessagePack."""
-    if n < 16:
-        return bytes((0x90 | n,))
-    return b"\xdc" + n.to_bytes(2, "big")
+    return _HEADERS[n] if n < 16 else b"\xdc" + n.to_bytes(2, "big")
 
 
 def _is_map(raw: msgspec.Raw, json: bool) -> bool:
