@@ -16,14 +16,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import figures_of, machine, table
+from benchmarks.harness import figures_of, machine, tables
 from reflow_supervisor import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 
-NAMES = ("round_trip", "throughput", "pipeline", "start", "recovery", "memory", "state", "discovery", "supervision")
+NAMES = (
+    "round_trip",
+    "throughput",
+    "pipeline",
+    "encoding",
+    "start",
+    "recovery",
+    "memory",
+    "state",
+    "discovery",
+    "supervision",
+)
 
 
 def run(name: str, scale: float) -> Mapping[str, Any]:
@@ -52,7 +63,7 @@ def heading(scale: float, names: Sequence[str]) -> Iterator[str]:
 
 
 def section(answer: Mapping[str, Any]) -> str:
-    return f"### {answer['title'].rstrip('.')}\n\n{answer['text']}\n\n{table(figures_of(answer))}"
+    return f"### {answer['title'].rstrip('.')}\n\n{answer['text']}\n\n{tables(figures_of(answer))}"
 
 
 def replaced(page: str, measured: str) -> str:

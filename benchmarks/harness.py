@@ -25,7 +25,7 @@ from reflow_supervisor.state.redis_binary import find_server
 
 Better = Literal["less", "more"]
 
-UNITS: Mapping[str, Better] = {"ms": "less", "µs": "less", "MB": "less", "/s": "more"}
+UNITS: Mapping[str, Better] = {"ms": "less", "µs": "less", "ns": "less", "MB": "less", "B": "less", "/s": "more"}
 
 
 @attrs.frozen
@@ -39,6 +39,8 @@ class Figure:
         aim: the budget, in the same unit.
         beside: the `what` of the peer that this is compared with; shown as a ratio of medians.
         peer: another way of doing it, not this project.
+        group, column: where many ways are compared on many things: which table it is in, of that unit, and in which
+            column; `what` is the row.
     """
 
     what: str
@@ -47,6 +49,8 @@ class Figure:
     aim: float | None = None
     beside: str | None = None
     peer: bool = False
+    group: str = ""
+    column: str = ""
 
     @property
     def median(self) -> float:
@@ -89,6 +93,27 @@ def number(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
+def tables(figures: Iterable[Figure]) -> str:
+    """Markdown tables: one of the figures that are in no group, then one for each group."""
+    groups: dict[str, list[Figure]] = {}
+    for figure in figures:
+        groups.setdefault(figure.group, []).append(figure)
+    return "\n".join(matrix(found) if group else table(found) for group, found in groups.items())
+
+
+def matrix(figures: Sequence[Figure]) -> str:
+    """A Markdown table of medians, one group's."""
+    columns = list(dict.fromkeys((f.column, f.peer) for f in figures))
+    cells = {(f.what, f.column): number(f.median) for f in figures}
+    named = [f"*{column}*" if peer else column for column, peer in columns]
+    lines = [f"| {figures[0].group} ({figures[0].unit}) | {' | '.join(named)} |", f"|---|{'--:|' * len(columns)}"]
+    lines += [
+        f"| {row} | {' | '.join(cells.get((row, column), '') for column, _ in columns)} |"
+        for row in dict.fromkeys(f.what for f in figures)
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def table(figures: Iterable[Figure]) -> str:
     """A Markdown table. The ratio says how many times the peer's figure ours is."""
     figures = list(figures)
@@ -115,7 +140,7 @@ def main(doc: str | None, measure: Measure, arguments: Sequence[str] | None = No
         json.dump({"title": title, "text": rest.strip(), "figures": [attrs.asdict(f) for f in figures]}, sys.stdout)
         print()
     else:
-        print(f"{title}\n\n{table(figures)}", end="")
+        print(f"{title}\n\n{tables(figures)}", end="")
 
 
 def figures_of(answer: Mapping[str, Any]) -> list[Figure]:

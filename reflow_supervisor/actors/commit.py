@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 import trio
 from reflow.wire import messages, values
 from reflow.wire.limits import MESSAGE_DEPTH
@@ -68,20 +69,22 @@ class Committer:
         self._undeclared: set[str] = set()
         """Those that were spoken of."""
 
-    def check_output(self, port: str, message: bytes) -> None:
+    def check_output(self, port: str, message: msgspec.Raw) -> None:
         """
         Raises:
             BrokenAnswerError: it is no message.
             RefusedError: it does not fit its port.
         """
         try:
-            type = values.decode(message, self._max_depth)[0]
+            type = values.check(message, self._max_depth)
         except values.MalformedMessageError as e:
             raise BrokenAnswerError(str(e)) from None
         expected, node = self._types.get(port), self._node
         if expected is not None:
-            if type != values.ERROR and not accepts(expected, type):
-                text = f"port {port!r} is declared {expected}, and got a message of type {type}"
+            elements = values.peek_array(message) if type == values.ARRAY else None
+            if type != values.ERROR and not accepts(expected, type, elements):
+                found = f"a message of type {type}" if elements is None else f"a typed array of {elements[0]}s"
+                text = f"port {port!r} is declared {expected}, and got {found}"
                 raise RefusedError(Failure(type="PortTypeError", message=text))
         elif not node.plan.component.open_ports:
             self._say_undeclared(port)

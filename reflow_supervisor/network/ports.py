@@ -140,8 +140,23 @@ _ALWAYS = frozenset({"any", "option", "stream"})
 _ALSO = {PortKind.FLOAT: "integer", PortKind.ENCODED: "bytes"}
 
 
-def accepts(port_type: PortType, message_type: str) -> bool:
-    """Whether a message with this type tag may pass a port. Looks at the tag only, so that it costs the same for
-    every message: the elements of an array and the name of an object were checked when the ports were connected."""
-    kind = _bare(port_type).kind
+def accepts(port_type: PortType, message_type: str, elements: tuple[str, int] | None = None) -> bool:
+    """Whether a message of this type may pass a port. Looks at no more than the type, so that it costs the same for
+    every message: the elements of an array and the name of an object were checked when the ports were connected.
+
+    Args:
+        elements: of a typed array, what its elements are (`integer` or `float`) and how many dimensions it has, which
+            it says without being looked into: of several dimensions it is an array of arrays.
+    """
+    port_type = _bare(port_type)
+    kind = port_type.kind
+    if elements is not None and kind is PortKind.ARRAY:
+        return _accepts_elements(port_type, *elements)
     return kind in _OPEN or message_type == kind or message_type in _ALWAYS or _ALSO.get(kind) == message_type
+
+
+def _accepts_elements(port_type: PortType, element: str, dimensions: int) -> bool:
+    while port_type.kind is PortKind.ARRAY and port_type.element and dimensions:
+        port_type, dimensions = _bare(port_type.element), dimensions - 1
+    # Where the port says nothing of the arrays inside, as most do not, it takes them by the numbers in them.
+    return port_type.kind is not PortKind.ARRAY and accepts(port_type, element)

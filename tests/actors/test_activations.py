@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -13,6 +14,8 @@ from reflow.wire.messages import Code
 from reflow_supervisor.actors.activations import KILL_GRACE, MAX_BATCH
 from reflow_supervisor.network.component import PortDecl
 from reflow_supervisor.rpc.link import ClosedBy
+
+NO_MESSAGE = msgspec.msgpack.Ext(7, b"what")
 
 pytestmark = pytest.mark.trio
 
@@ -160,7 +163,10 @@ class TestAnswers:
 
     @pytest.mark.parametrize(
         ("outputs", "state"),
-        [([("out", message(1)), ("out", b"\xc1")], []), ([("out", message(1))], [["explode", "k"]])],
+        [
+            ([("out", message(1)), ("out", msgspec.msgpack.Ext(7, b"what"))], []),
+            ([("out", message(1))], [["explode", "k"]]),
+        ],
     )
     async def test_what_no_agent_answers_breaks_the_protocol_and_nothing_of_it_is_done(
         self, outputs: list[Any], state: list[Any]
@@ -320,7 +326,13 @@ class TestSent:
             given = world.agent.activations()[0]
             world.agent.session.notify(
                 "send",
-                {"activation": given.activation, "attempt": 1, "index": 0, "port": "out", "message": ["what", 1]},
+                {
+                    "activation": given.activation,
+                    "attempt": 1,
+                    "index": 0,
+                    "port": "out",
+                    "message": msgspec.msgpack.Ext(7, b"what"),
+                },
             )
             await world.agent_says()
             assert world.link.end is not None

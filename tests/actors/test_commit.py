@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 import msgspec
@@ -50,7 +51,20 @@ class TestDecide:
             committer.check_output("out", message("x", "string"))
         committer.check_output("out", message({"message": "m"}, "error"))
         with pytest.raises(BrokenAnswerError):
-            committer.check_output("out", b"\xc1")  # type: ignore[arg-type]
+            committer.check_output("out", msgspec.Raw(b"\xc1"))
+
+    async def test_a_typed_array_fits_by_its_elements(self) -> None:
+        committer = Committer((world := World(outports=[PortDecl("out", "array(integer)")])).host, world.node)
+        committer.check_output("out", message(array("h", [1]), "array"))
+        committer.check_output("out", message([1.5], "array"))  # of which nothing is known without a look at it
+        with pytest.raises(RefusedError, match=r"declared array\(integer\), and got a typed array of floats"):
+            committer.check_output("out", message(array("d", [1]), "array"))
+
+    async def test_what_would_break_the_next_agents_protocol_breaks_this_ones(self) -> None:
+        committer = Committer((world := World()).host, world.node)
+        for raw in (b"", b"\xa1\xff", b"\xcf" + b"\xff" * 8, b"\x81\x01\x01", b"\xd4\x07\x01", b"\xd5\x06\x0a\x00"):
+            with pytest.raises(BrokenAnswerError):
+                committer.check_output("out", msgspec.Raw(raw))
 
     async def test_a_value_is_no_deeper_than_the_next_agent_takes(self) -> None:
         """Its frame wraps it six times: one deeper, and that agent would close its link for it."""

@@ -16,7 +16,7 @@ def test_every_module_without_io_has_tests() -> None:
     tested = {path.name.removesuffix(".test.js") for path in FILES}
     # The link, its thread and the agent are tested as a process (test_javascript_agent, tests/conformance); the rest
     # of these are parts of what is tested under the name of a larger one.
-    assert modules - tested == {"actor", "connection", "link", "link_worker", "place", "reflow"}
+    assert modules - tested == {"actor", "connection", "errors", "link", "link_worker", "place", "reflow"}
 
 
 @pytest.mark.slow

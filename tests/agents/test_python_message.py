@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from array import array
 from typing import Any, cast
 
 import numpy as np
@@ -37,12 +39,11 @@ def test_a_plain_value_travels_unchanged(value: Any) -> None:
         (Message.string("x"), "string", "x"),
         (Message.boolean(cast("Any", np.bool_(True))), "boolean", True),
         (Message.array((1, 2)), "array", (1, 2)),
-        (Message.array(np.arange(3)), "array", [0, 1, 2]),
-        (Message.array(np.eye(2)), "array", [[1.0, 0.0], [0.0, 1.0]]),
+        (Message.array(np.array(["a", "b"])), "array", ["a", "b"]),
+        (Message.array(np.array([[True]])), "array", [[True]]),
         (Message.object({"a": 1}), "object", {"a": 1}),
         (Message.bytes(bytearray(b"ab")), "bytes", b"ab"),
         (Message.binary(memoryview(b"ab")), "bytes", b"ab"),
-        (Message.any(np.array([1])), "any", [1]),
         (Message.event({"k": 1}), "event", {"k": 1}),
         (Message.flow(), "flow", None),
         (Message.option(), "option", None),
@@ -50,7 +51,7 @@ def test_a_plain_value_travels_unchanged(value: Any) -> None:
         (Message.error("bad", "E1"), "error", {"message": "bad", "code": "E1"}),
         (Message.error(ValueError("bad")), "error", {"message": "ValueError: bad"}),
         (Message.of(np.float64(2.5)), "float", 2.5),
-        (Message.of(np.array([[1, 2]])), "array", [[1, 2]]),
+        (Message.of(np.array([[None]])), "array", [[None]]),
         (Message.of(KeyError("k")), "error", {"message": "KeyError: 'k'"}),
     ],
 )
@@ -61,6 +62,80 @@ def test_constructors(made: Message, kind: str, value: Any) -> None:
     back = Message.decode(made.encode())
     assert back.type == kind
     assert back.unwrap() == (list(value) if isinstance(value, tuple) else value)
+
+
+@pytest.mark.parametrize(
+    ("made", "kind", "numbers"),
+    [
+        (Message.array(np.arange(3)), "array", np.arange(3)),
+        (Message.array(np.eye(2, dtype="float32")), "array", np.eye(2, dtype="float32")),
+        (Message.array(array("h", [1, 2])), "array", np.array([1, 2], "int16")),
+        (Message.array(memoryview(array("d", [1.5]))), "array", np.array([1.5])),
+        (Message.array(memoryview(b"ab")), "array", np.array([97, 98], "uint8")),
+        (Message.array(bytearray(b"ab")), "array", np.array([97, 98], "uint8")),
+        (Message.array(np.zeros((2, 300))), "array", np.zeros((2, 300))),
+        (Message.of(np.array([[1, 2]])), "array", np.array([[1, 2]])),
+        (Message.of(array("b")), "array", np.array([], "int8")),
+        (Message.any(np.array([1])), "any", np.array([1])),
+        (Message.event(np.array([1])), "event", np.array([1])),
+        (Message.option(np.array([1])), "option", np.array([1])),
+        (Message.option(Message.array(np.array([1]))), "option", np.array([1])),
+    ],
+)
+def test_arrays_of_numbers_arrive_as_they_were(made: Message, kind: str, numbers: Any) -> None:
+    assert made.type == kind
+    back = Message.decode(made.encode())
+    assert (back.type, back.unwrap().dtype, back.unwrap().shape) == (kind, numbers.dtype, numbers.shape)
+    assert np.array_equal(back.unwrap(), numbers)
+    assert back == made
+    assert back == numbers.tolist()
+    assert back == numbers
+    assert not back.unwrap().flags.writeable
+
+
+def test_arrays_arrive_inside_of_values_too() -> None:
+    made = Message.object({"x": np.arange(200), "y": [array("f", [0.5])], "b": b"ab", "z": Message.array(np.arange(2))})
+    back = Message.decode(made.encode()).unwrap()
+    assert np.array_equal(back["x"], np.arange(200))
+    assert (back["y"][0].dtype, back["y"][0].tolist(), back["b"], back["z"].tolist()) == (
+        "float32",
+        [0.5],
+        b"ab",
+        [0, 1],
+    )
+    assert Message.decode(made.encode()) == made
+    other = Message.object({"x": np.arange(200), "y": [array("f", [0.25])], "b": b"ab", "z": [0, 1]})
+    assert made != other
+    data = Message.error("m", None, np.arange(3))
+    assert Message.decode(data.encode()).data.tolist() == [0, 1, 2]
+    assert Message.decode(data.encode()) != Message.error("m", None, np.arange(4))
+
+
+def test_a_large_array_is_looked_at_where_it_arrived() -> None:
+    raw = bytes(Message.array(np.arange(1000.0)).encode())
+    assert np.shares_memory(Message.decode(raw).unwrap(), np.frombuffer(raw, "uint8"))
+
+
+def test_an_array_stands_for_its_numbers() -> None:
+    message = Message.array(np.array([1.5, 2.5]))
+    assert (len(message), list(message), message[1], 2.5 in message, bool(message)) == (2, [1.5, 2.5], 2.5, True, True)
+    assert message.sum() == 4
+    assert (message * 2).tolist() == [3, 5]
+    assert not Message.array(np.array([]))
+    assert Message.array(np.array([0.0]))
+    assert repr(message) == "Message.array(array([1.5, 2.5]))"
+    assert repr(Message.array(memoryview(array("d", [0.5])))) == "Message.array(TypedArray(float64, 1))"
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(message)
+
+
+def test_without_numpy_an_array_is_a_memoryview(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = Message.object({"x": array("d", [1.5, 2.5])}).encode()
+    monkeypatch.delitem(sys.modules, "numpy")
+    found = Message.decode(raw).unwrap()["x"]
+    assert isinstance(found, memoryview)
+    assert Message.decode(Message.array(found).encode()) == [1.5, 2.5]
+    assert Message.of(found) == Message.array(array("d", [1.5, 2.5]))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +151,8 @@ def test_constructors(made: Message, kind: str, value: Any) -> None:
         (lambda: Message.boolean(1), "bool"),  # type: ignore[arg-type]
         (lambda: Message.array({1, 2}), "list"),
         (lambda: Message.array("abc"), "list"),
+        (lambda: Message.array(b"abc"), "list"),
+        (lambda: Message.array(np.array(1.5)), "list"),
         (lambda: Message.object([1]), "dict"),  # type: ignore[arg-type]
         (lambda: Message.bytes("x"), "bytes"),  # type: ignore[arg-type]
         (lambda: Message.stream(iter([1])), "context.send"),

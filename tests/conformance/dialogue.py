@@ -1,7 +1,8 @@
 """Plays the dialogues of specs/conformance against a real agent process, as its supervisor, over a real Unix socket.
 
 The format is described in specs/conformance/README.md. This module is no part of the supervisor and shares no code with
-it or with the agents: it reads frames with msgspec alone, so that a mistake in the shared wire code cannot hide itself.
+it or with the agents: it reads frames with msgspec alone, and messages in them by `forms`, so that a mistake in the
+shared wire code cannot hide itself.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import trio
 import wsproto
 import wsproto.utilities
+from conformance.forms import Numbers, from_binary, pack, to_binary, unpack
+from msgspec.msgpack import Ext
 from wsproto.events import (
     AcceptConnection,
     BytesMessage,
@@ -65,8 +67,14 @@ def read_dialogues() -> list[tuple[str, dict[str, Any]]]:
 
 
 def special(value: Any) -> Any:
-    """A value to send, with `$bytes`, `$float` and `$repeat` put in."""
+    """A value to send, with `$bytes`, `$float`, `$array`, `$extension` and `$repeat` put in."""
     if isinstance(value, dict):
+        if "$array" in value:
+            array = value["$array"]
+            return Numbers(array["element"], tuple(array["shape"]), base64.b64decode(special(array["data"])))
+        if "$extension" in value:
+            code, content = value["$extension"]
+            return Ext(code, base64.b64decode(content))
         if "$bytes" in value:
             return base64.b64decode(value["$bytes"])
         if "$float" in value:
@@ -86,7 +94,7 @@ def mismatch(pattern: Any, value: Any, path: str = "") -> str | None:
     if isinstance(pattern, dict):
         if "$any" in pattern:
             return None
-        if "$bytes" in pattern or "$repeat" in pattern:
+        if "$bytes" in pattern or "$repeat" in pattern or "$array" in pattern:
             expected = special(pattern)
             return None if type(value) is type(expected) and value == expected else f"{where}: {value!r}"
         if "$float" in pattern:
@@ -222,7 +230,7 @@ class Store:
 
 
 def encoded(data: Any) -> bytes:
-    return msgspec.msgpack.encode(data)
+    return pack(to_binary(data))
 
 
 class Link:
@@ -375,7 +383,7 @@ class Link:
 
     async def _frame(self, frame: bytes | str) -> None:
         kind = "text" if isinstance(frame, str) else "binary"
-        content = json.loads(frame) if isinstance(frame, str) else msgspec.msgpack.decode(frame)
+        content = json.loads(frame) if isinstance(frame, str) else unpack(frame)
         if self.opening:
             self.received.append((kind, content))
             return
@@ -389,7 +397,7 @@ class Link:
         self.came = number
         for message in messages:
             assert message["jsonrpc"] == "2.0"
-            self.received.append((kind, message))
+            self.received.append((kind, message if kind == "text" else from_binary(message)))
         if self.acknowledges and self.came - self._told >= ACKNOWLEDGE_AFTER:
             with contextlib.suppress(trio.BrokenResourceError):  # it has left meanwhile
                 await self.acknowledge()

@@ -143,6 +143,39 @@ def test_which_messages_a_port_takes(port_type, also):
 
 
 @pytest.mark.parametrize(
+    ("port_type", "elements", "passes"),
+    [
+        ("array", ("float", 1), True),
+        ("array", ("integer", 3), True),
+        ("array(any)", ("float", 1), True),
+        ("array(integer)", ("integer", 1), True),
+        ("array(integer)", ("float", 1), False),
+        ("array(float)", ("float", 1), True),
+        ("array(float)", ("integer", 1), True),
+        ("array(float)", ("float", 2), True),
+        ("array(array(float))", ("float", 2), True),
+        ("array(array(float))", ("float", 3), True),
+        ("array(array(float))", ("float", 1), False),
+        ("array(array(integer))", ("float", 2), False),
+        ("array(array)", ("float", 1), False),
+        ("array(option(float))", ("integer", 1), True),
+        ("option(array(option(array(integer))))", ("integer", 2), True),
+        ("array(string)", ("integer", 1), False),
+        ("array(object(User))", ("integer", 1), False),
+        ("array(bytes)", ("integer", 1), False),
+        ("any", ("float", 2), True),
+        ("stream", ("float", 2), True),
+        ("option", ("float", 1), True),
+        ("float", ("float", 1), False),
+        ("bytes", ("integer", 1), False),
+        ("object", ("float", 1), False),
+    ],
+)
+def test_a_typed_array_fits_by_its_elements_too(port_type, elements, passes):
+    assert accepts(parse_port_type(port_type), "array", elements) is passes
+
+
+@pytest.mark.parametrize(
     ("declared", "text"),
     [
         ("integer", "integer"),

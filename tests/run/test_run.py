@@ -44,6 +44,43 @@ def test_the_javascript_example_runs(ws: Workspace) -> None:
     assert ws.rows("s.jsonl")[-1] == {"count": 10, "average": 95.5}
 
 
+def test_typed_arrays_go_from_python_to_javascript_and_back_and_are_checked_by_their_elements(ws: Workspace) -> None:
+    ws.write(
+        "actors/make.actor.py",
+        "from array import array\nfrom reflow import actor, Message\n\n"
+        '@actor(name="Make", inports=["v"], outports=[{"name": "o", "type": "array(float)"}, {"name": "n", "type": '
+        '"array(integer)"}])\ndef make(context):\n    n = context.payload["v"].unwrap()\n'
+        '    return {"o": array("d", [0.5]) * n, "n": array("f", [1]) if n == 2000 else array("h", [n])}\n',
+    )
+    ws.write(
+        "actors/double.actor.js",
+        "const { actor, Message } = require('reflow');\n"
+        "@actor({ name: 'Double', inports: ['v'], outports: ['o'] })\nfunction double(context) {\n"
+        "  const numbers = context.payload.get('v').unwrap();\n"
+        "  const { constructor, shape } = numbers;\n"
+        "  return { o: { numbers: numbers.map((x) => x * 2), kind: constructor.name, shape } };\n}\n",
+    )
+    ws.write(
+        "actors/sum.actor.py",
+        "from reflow import actor, Message\n\n@actor(name='Sum', inports=['v'], outports=['o'])\ndef total(context):\n"
+        "    value = context.payload['v'].unwrap()\n    numbers = value['numbers']\n"
+        "    return {'o': [value['kind'], value['shape'], sum(numbers), type(numbers).__name__, numbers[:2]]}\n",
+    )
+    ws.write(
+        "reflow.yaml",
+        PRELOAD + "limits: {max_attempts: 1}\nnetwork:\n"
+        "  processes: {m: {component: Make}, d: {component: Double}, s: {component: Sum}}\n"
+        "  connections: [{from: m.o, to: d.v}, {from: d.o, to: s.v}]\n"
+        "  inports: {v: m.v}\n  outports: {o: s.o, n: m.n}\n",
+    )
+    ws.feed([3, 1000, 2000])
+    done = ws.run(*FEED_ONE, *COLLECT_ONE, "--collect", "n=n.jsonl")
+    assert ws.rows() == [["Float64Array", [n], n, "memoryview", [1, 1]] for n in (3, 1000)]
+    assert ws.rows("n.jsonl") == [[3], [1000]]
+    assert "port 'n' is declared array(integer), and got a typed array of floats" in done.stderr
+    assert done.code == 1
+
+
 def test_a_row_that_always_fails_becomes_a_dead_letter_and_the_others_pass(ws: Workspace) -> None:
     ws.actor('if v == 7:\n    raise RuntimeError("no sevens")\nreturn {"o": Message.integer(v)}')
     ws.feed(range(20))

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from reflow.wire.limits import WireLimits
-from reflow.wire.messages import Commit, Failure, Pong
+from reflow.wire.messages import Commit, Failure, Pong, Send
 from reflow.wire.replay import Window
 from reflow.wire.session import (
     MAX_ID_LENGTH,
@@ -24,6 +24,7 @@ from reflow.wire.session import (
     LocalProtocolError,
     NotificationReceived,
     Outcome,
+    Payload,
     ProtocolViolationError,
     RequestReceived,
 )
@@ -521,12 +522,64 @@ def test_encoded_messages_become_json_in_a_text_frame() -> None:
     session = Session()
     session.receive(json.dumps(CALL))
     for value in ({"a": 1.5}, b"\xff\xfe", math.pi):
-        session.notify("m", {"message": from_plain(value)})
+        message = from_plain(value)
+        session.notify("send", Send(activation=1, attempt=1, index=0, port="out", message=message))
     assert [m["params"]["message"] for m in sent(session)] == [
         ["object", {"a": 1.5}],
         ["bytes", "//4="],
         ["float", math.pi],
     ]
+
+
+def test_messages_of_a_text_frame_come_as_those_of_a_binary_one() -> None:
+    session = Session()
+    session.request("activate")
+    outputs = [["a", ["float", "NaN"]], ["b", ["option", ["bytes", "aGk="]]]]
+    (outcome,) = session.receive(json.dumps({"jsonrpc": "2.0", "id": 1, "result": {"outputs": outputs, "sent": 1}}))
+    assert isinstance(outcome, Outcome)
+    assert outcome.result is not None
+    commit = outcome.result.decode(Commit)
+    assert [(port, bytes(raw).hex()) for port, raw in commit.outputs] == [
+        ("a", "cb7ff8000000000000"),
+        ("b", "d603c4026869"),
+    ]
+    with pytest.raises(InvalidPayloadError, match="type and its value"):
+        Payload(msgspec.Raw(b'{"outputs": [["a", 5]]}'), json=True).decode(Commit)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "complaint"),
+    [
+        ({"a": [1], "b": msgspec.msgpack.Ext(2, b"\x01")}, None),
+        ({"a": msgspec.msgpack.Ext(6, b"\x01\x01")}, None),
+        ({"a": [{"b": msgspec.msgpack.Ext(6, b"\x01\x01")}]}, None),
+        ({"a": msgspec.msgpack.Ext(5, b"")}, None),
+        ({"a": msgspec.msgpack.Ext(4, b"\x01")}, None),
+        ([msgspec.msgpack.Ext(2, b"\x01")], "extension type 2"),
+        ({"a": [msgspec.msgpack.Ext(2, b"\x01")]}, "extension type 2"),
+        ({"a": msgspec.msgpack.Ext(7, b"\x01")}, "unknown type 7"),
+        ({"a": msgspec.msgpack.Ext(6, b"\x02\x01")}, "elements of 2"),
+        ({"a": {1: 1}}, "keys"),
+        ({"a": [[[[]]]]}, "nested too deeply"),
+        ({1: 1}, "str"),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_what_is_not_of_its_method_may_have_messages_in_it_where_they_stand(inputs: Any, complaint: str | None) -> None:
+    payload = Payload(msgspec.Raw(pack({"timeout_ms": "x", "inputs": inputs})), depth=5)
+    if complaint is None:
+        payload.check()
+        return
+    with pytest.raises(ProtocolViolationError, match=complaint):
+        payload.check()
+
+
+@pytest.mark.parametrize("member", [msgspec.msgpack.Ext(6, b"\x01\x01"), [msgspec.msgpack.Ext(2, b"\x01")], 2**63])
+def test_and_nowhere_else(member: Any) -> None:
+    for params in ({"timeout_ms": member}, {"timeout_ms": member, "inputs": {"a": 1}}):
+        with pytest.raises(ProtocolViolationError):
+            Payload(msgspec.Raw(pack(params))).check()
 
 
 def test_a_batch_of_more_than_fifteen() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from reflow.wire import values
+from reflow.wire.arrays import ELEMENT_NAMED, TypedArray, native
 from reflow.wire.limits import WireLimits
 from reflow.wire.session import (
     FrameGapError,
@@ -41,6 +42,8 @@ def described(value: Any) -> Any:
             return bytes.fromhex(described(text))
         case {"$repeat": [item, times]}:
             return described(item) * times
+        case {"$array": {"element": element, "shape": shape, "data": data}}:
+            return TypedArray(ELEMENT_NAMED[element], tuple(shape), memoryview(unhex(data)))
         case dict():
             return {k: described(v) for k, v in value.items()}
         case list():
@@ -112,10 +115,17 @@ def test_what_is_encoded_otherwise_means_the_same(vector: dict[str, Any]) -> Non
     assert same(decode(raw), message)
 
 
+@each(MESSAGES["valid"])
+def test_the_type_of_a_message_is_seen_from_its_first_bytes(vector: dict[str, Any]) -> None:
+    raw = unhex(vector["hex"])
+    assert values.peek_type(raw[:6]) == values.check(raw, MESSAGES["max_depth"]) == vector["message"][0]
+
+
 @each(MESSAGES["invalid"])
 def test_what_is_no_message_is_refused(vector: dict[str, Any]) -> None:
-    with pytest.raises(MalformedMessageError):
-        values.decode(unhex(vector["hex"]), MESSAGES["max_depth"])
+    for refuse in (values.decode, values.check, values.Reader(native).decode):
+        with pytest.raises(MalformedMessageError):
+            refuse(unhex(vector["hex"]), MESSAGES["max_depth"])
 
 
 def session_for(vector: dict[str, Any]) -> Session:
@@ -168,8 +178,17 @@ def test_every_message_type_of_the_specification_has_vectors() -> None:
     types = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
     assert types == values.TYPES
     assert {v["message"][0] for v in MESSAGES["valid"]} == types - {"stream"}
-    refused = {unhex(v["hex"])[2:].split(b"\xc0")[0] for v in MESSAGES["invalid"]}
-    assert b"stream" in refused
+    assert any(v["why"] == "version 1 carries no streams" for v in MESSAGES["invalid"])
+
+
+def test_every_element_of_the_specification_has_vectors() -> None:
+    section = (SPECS / "protocol.md").read_text().partition("## 3. Messages")[2].partition("\n## ")[0]
+    elements = {name: int(code) for code, name in re.findall(r"^\| (\d+) \| `(\w+)` \|", section, re.MULTILINE)}
+    assert elements == {name: element.code for name, element in ELEMENT_NAMED.items()}
+    of_vectors = [
+        v["message"][1]["$array"]["element"] for v in MESSAGES["valid"] if "$array" in str(v["message"][1])[:9]
+    ]
+    assert set(of_vectors) == set(elements)
 
 
 def test_every_limit_has_frames_at_its_edge() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,7 +139,7 @@ class TestCollect:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(collect, sink, inbox, router, trio.Lock())
-                for value in (1, "two\n", {"three": [3.5, None]}):
+                for value in (1, "two\n", {"three": [3.5, None]}, array("d", [1.5, math.nan])):
                     inbox.offer("line", values.from_plain(value))
                 router.bump()
                 while not inbox.idle:
@@ -145,8 +147,8 @@ class TestCollect:
                 nursery.cancel_scope.cancel()
         finally:
             sink.close()
-        assert path.read_text() == '1\n"two\\n"\n{"three":[3.5,null]}\n'
-        assert sink.lines == 3
+        assert path.read_text() == '1\n"two\\n"\n{"three":[3.5,null]}\n[1.5,NaN]\n'
+        assert sink.lines == 4
 
     @pytest.mark.trio
     async def test_a_reader_that_is_slow_is_waited_for(self, pipe: tuple[int, int]) -> None:

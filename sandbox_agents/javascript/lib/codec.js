@@ -4,23 +4,25 @@
  *
  * It decides what bytes are well formed and how deep, and how JavaScript values map to them: integers beyond
  * ±(2⁵³−1) are BigInts, a Number is an integer when it is a safe one (−0 is a float), bytes are Uint8Arrays. It does
- * not know what the values mean; messages are `message.js`, JSON-RPC is `session.js`.
+ * not know what the values mean; the forms of messages are in `forms.js` and `message.js`, typed arrays in `arrays.js`,
+ * JSON-RPC in `session.js`.
  *
- * Written here rather than taken from a package because everything it must refuse (extension types, keys that are
- * not strings, depth, bytes that trail, invalid UTF-8) or keep (`__proto__` as a key like any other, −0, exact
- * 64-bit integers) is what general codecs accept or change.
+ * Written here rather than taken from a package because everything it must refuse (extension types where no message
+ * is, keys that are not strings, depth, bytes that trail, invalid UTF-8) or keep (`__proto__` as a key like any other,
+ * −0, exact 64-bit integers) is what general codecs accept or change.
  */
 
 const { isUtf8 } = require('node:buffer');
+const arrays = require('./arrays');
+const { EncodeError, MalformedError } = require('./errors');
 
 const MIN_INTEGER = -(2n ** 63n);
 const MAX_INTEGER = 2n ** 63n - 1n;
+const QUIET_NAN = 0x7ff8000000000000n;
 
-/** The bytes are not a value of this protocol. */
-class MalformedError extends Error {}
-
-/** A value that cannot be encoded; `message` names the value, the caller knows where it stood. */
-class EncodeError extends TypeError {}
+/** By the first byte of an extension of fixed size, how long its content is. */
+const FIXED_LENGTH = new Map([[0xd4, 1], [0xd5, 2], [0xd6, 4], [0xd7, 8], [0xd8, 16]]);
+const FIXED_BYTE = new Map([...FIXED_LENGTH].map(([byte, length]) => [length, byte]));
 
 /**
  * Reads one value after another from a buffer.
@@ -35,6 +37,7 @@ class Decoder {
    */
   constructor(bytes, maxDepth) {
     this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.doubles = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.end = bytes.byteLength;
     this.pos = 0;
     this.depth = maxDepth;
@@ -46,6 +49,17 @@ class Decoder {
     if (length > this.end - start) throw new MalformedError('the frame ends inside a value');
     this.pos = start + length;
     return start;
+  }
+
+  /** There is nothing behind what was read. */
+  finish() {
+    if (this.pos !== this.end) throw new MalformedError('bytes trail after the message');
+  }
+
+  /** @returns {number} the next byte; stays before it */
+  peek() {
+    if (this.pos === this.end) throw new MalformedError('the frame ends inside a value');
+    return this.bytes[this.pos];
   }
 
   uint8() {
@@ -76,8 +90,8 @@ class Decoder {
       case 0xc4: return this.binary(this.uint8());
       case 0xc5: return this.binary(this.uint16());
       case 0xc6: return this.binary(this.uint32());
-      case 0xca: return this.bytes.readFloatBE(this.take(4));
-      case 0xcb: return this.bytes.readDoubleBE(this.take(8));
+      case 0xca: return this.doubles.getFloat32(this.take(4));
+      case 0xcb: return this.doubles.getFloat64(this.take(8));
       case 0xcc: return this.uint8();
       case 0xcd: return this.uint16();
       case 0xce: return this.uint32();
@@ -93,8 +107,44 @@ class Decoder {
       case 0xdd: return this.array(this.uint32());
       case 0xde: return this.map(this.uint16());
       case 0xdf: return this.map(this.uint32());
-      default: throw new MalformedError('a MessagePack extension type');
+      default:
+        this.pos -= 1;
+        return this.extension();
     }
+  }
+
+  /**
+   * @param {((key: string) => any) | undefined} member reads the members of a map
+   * @param {((index: number) => any) | undefined} item reads the items of an array
+   * @returns {any} what `value` gives otherwise
+   */
+  valueOf(member, item) {
+    const head = this.peek();
+    if (head < 0x80 || (head >= 0xa0 && head < 0xdc) || head > 0xdf) return this.value();
+    this.pos += 1;
+    if (head < 0x90) return this.map(head & 0x0f, member);
+    if (head < 0xa0) return this.array(head & 0x0f, item);
+    const length = (head & 1) === 0 ? this.uint16() : this.uint32();
+    return head < 0xde ? this.array(length, item) : this.map(length, member);
+  }
+
+  /** @returns {any} */
+  extension() {
+    throw new MalformedError('a MessagePack extension type');
+  }
+
+  /** Moves to the content of an extension. @returns {{code: number, end: number}} */
+  extensionHeader() {
+    const head = this.uint8();
+    let length = FIXED_LENGTH.get(head);
+    if (head === 0xc7) length = this.uint8();
+    else if (head === 0xc8) length = this.uint16();
+    else if (head === 0xc9) length = this.uint32();
+    else if (length === undefined) throw new MalformedError('a byte that begins nothing');
+    const code = this.bytes.readInt8(this.take(1));
+    const end = this.pos + length;
+    if (end > this.end) throw new MalformedError('the frame ends inside an extension');
+    return { code, end };
   }
 
   uint64() {
@@ -131,25 +181,26 @@ class Decoder {
     return Buffer.from(Uint8Array.prototype.slice.call(this.bytes, start, this.pos).buffer);
   }
 
-  /** @param {number} length */
-  array(length) {
+  /** @param {number} length @param {(index: number) => any} [item] */
+  array(length, item) {
     if (length > this.end - this.pos) throw new MalformedError('the frame ends inside an array');
     this.enter();
     const items = new Array(length);
-    for (let i = 0; i < length; i += 1) items[i] = this.value();
+    if (item === undefined) for (let i = 0; i < length; i += 1) items[i] = this.value();
+    else for (let i = 0; i < length; i += 1) items[i] = item(i);
     this.depth += 1;
     return items;
   }
 
-  /** @param {number} length */
-  map(length) {
+  /** @param {number} length @param {(key: string) => any} [member] */
+  map(length, member) {
     if (length * 2 > this.end - this.pos) throw new MalformedError('the frame ends inside a map');
     this.enter();
     /** @type {Record<string, any>} */
     const object = {};
     for (let i = 0; i < length; i += 1) {
       const key = this.key();
-      const value = this.value();
+      const value = member === undefined ? this.value() : member(key);
       if (key === '__proto__') {
         // An assignment would call the setter of Object.prototype.
         Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
@@ -163,11 +214,34 @@ class Decoder {
 
   key() {
     const head = this.uint8();
-    if (head >= 0xa0 && head < 0xc0) return this.string(head & 0x1f);
+    if (head >= 0xa0 && head < 0xc0) return this.shortKey(head & 0x1f);
     if (head === 0xd9) return this.string(this.uint8());
     if (head === 0xda) return this.string(this.uint16());
     if (head === 0xdb) return this.string(this.uint32());
     throw new MalformedError('a map key that is not a string');
+  }
+
+  /**
+   * Most keys came before: the same few names stand in every frame, and often in every message. One that is
+   * remembered is no new string, and its object gets its shape at once.
+   * @param {number} length under 32
+   */
+  shortKey(length) {
+    if (length === 0) return '';
+    const start = this.take(length);
+    const { bytes } = this;
+    const place = (length * 31 + bytes[start] * 7 + bytes[start + (length >> 1)] * 5 + bytes[start + length - 1]) % knownKeys.length;
+    const known = knownKeys[place];
+    if (known.length === length) {
+      let same = 0;
+      while (same < length && known.charCodeAt(same) === bytes[start + same]) same += 1;
+      if (same === length) return known;
+    }
+    this.pos = start;
+    const key = this.string(length);
+    // As many characters as bytes: it is ASCII, and can be compared as above.
+    if (key.length === length) knownKeys[place] = bytes.latin1Slice(start, start + length);
+    return key;
   }
 
   enter() {
@@ -175,6 +249,9 @@ class Decoder {
     if (this.depth < 0) throw new MalformedError('values are nested too deep');
   }
 }
+
+/** @type {string[]} keys that came lately, each at a place that its characters say */
+const knownKeys = new Array(512).fill('');
 
 /** @param {bigint} value @returns {number | bigint} a Number wherever that is exact */
 function narrow(value) {
@@ -191,8 +268,16 @@ function narrow(value) {
 function decode(bytes, maxDepth) {
   const decoder = new Decoder(bytes, maxDepth);
   const value = decoder.value();
-  if (decoder.pos !== decoder.end) throw new MalformedError('bytes trail after the message');
+  decoder.finish();
   return value;
+}
+
+/** A value that is encoded already, inside one that is not. */
+class Encoded {
+  /** @param {Uint8Array} bytes */
+  constructor(bytes) {
+    this.bytes = bytes;
+  }
 }
 
 /** Writes values one after another into a buffer that grows. `reset(mark)` takes back what was written since. */
@@ -200,7 +285,12 @@ class Encoder {
   /** @param {number} [size] */
   constructor(size = 4096) {
     this.buffer = Buffer.allocUnsafeSlow(size);
+    this.doubles = new DataView(this.buffer.buffer);
     this.pos = 0;
+    /** Where the message begins that is being written; -1 outside of messages, where typed arrays are arrays of numbers. */
+    this.origin = -1;
+    /** Whether an extension that is being written has an aligned array in it, and must begin with a header of known size. */
+    this.hasAligned = false;
   }
 
   /** @param {number} [mark] a former value of `pos` */
@@ -211,6 +301,7 @@ class Encoder {
   /** Gives the memory back that one large value took. @param {number} [size] */
   shrink(size = 4096) {
     this.buffer = Buffer.allocUnsafeSlow(size);
+    this.doubles = new DataView(this.buffer.buffer);
     this.pos = 0;
   }
 
@@ -227,6 +318,7 @@ class Encoder {
       const grown = Buffer.allocUnsafeSlow(Math.max(end, this.buffer.length * 2));
       this.buffer.copy(grown, 0, 0, start);
       this.buffer = grown;
+      this.doubles = new DataView(grown.buffer);
     }
     this.pos = end;
     return start;
@@ -253,12 +345,16 @@ class Encoder {
     this.header(length, 0x80, 15, 0xde);
   }
 
-  /** @param {number} length @param {number} fixed @param {number} limit @param {number} head16 its 32-bit form follows it */
-  header(length, fixed, limit, head16) {
+  /**
+   * @param {number} length @param {number} fixed @param {number} limit
+   * @param {number} head16 its 32-bit form follows it
+   * @param {boolean} [isLong] whether it takes that for any length
+   */
+  header(length, fixed, limit, head16, isLong = false) {
     if (length <= limit) {
       const at = this.reserve(1);
       this.buffer[at] = fixed | length;
-    } else if (length < 0x10000) {
+    } else if (length < 0x10000 && !isLong) {
       const at = this.reserve(3);
       this.buffer[at] = head16;
       this.buffer[at + 1] = length >>> 8;
@@ -326,7 +422,51 @@ class Encoder {
   float(value) {
     const at = this.reserve(9);
     this.buffer[at] = 0xcb;
-    this.buffer.writeDoubleBE(value, at + 1);
+    this.doubles.setFloat64(at + 1, value);
+    // Of the many that are no number, one is written.
+    if (Number.isNaN(value)) this.doubles.setBigUint64(at + 1, QUIET_NAN);
+  }
+
+  /**
+   * @param {number} code
+   * @param {number} length of the content
+   * @param {boolean} isLong whether the header has its largest size, whatever the length
+   */
+  extensionHeader(code, length, isLong) {
+    if (isLong) this.hasAligned = true;
+    const fixed = isLong ? undefined : FIXED_BYTE.get(length);
+    if (fixed !== undefined) {
+      const at = this.reserve(2);
+      this.buffer[at] = fixed;
+      this.buffer[at + 1] = code;
+    } else if (length < 0x100 && !isLong) {
+      const at = this.reserve(3);
+      this.buffer[at] = 0xc7;
+      this.buffer[at + 1] = length;
+      this.buffer[at + 2] = code;
+    } else {
+      this.header(length, 0, -1, 0xc8, isLong);
+      const at = this.reserve(1);
+      this.buffer[at] = code;
+    }
+  }
+
+  /**
+   * Writes an extension around something whose length is known when it is written.
+   * @param {number} code @param {() => void} write
+   */
+  extension(code, write) {
+    const outer = this.hasAligned;
+    const start = this.reserve(arrays.LONG_HEADER);
+    const content = this.pos;
+    this.hasAligned = false;
+    write();
+    const end = this.pos;
+    this.pos = start;
+    this.extensionHeader(code, end - content, this.hasAligned);
+    this.buffer.copyWithin(this.pos, content, end);
+    this.pos += end - content;
+    this.hasAligned ||= outer;
   }
 
   /** @param {number | bigint} value an integer; the shortest form is written */
@@ -338,7 +478,7 @@ class Encoder {
           throw new EncodeError(`the integer ${abbreviate(String(value))} does not fit 64 bits`);
         }
         const at = this.reserve(9);
-        this.buffer[at] = 0xd3;
+        this.buffer[at] = narrowed < 0 ? 0xd3 : 0xcf;
         this.buffer.writeBigInt64BE(narrowed, at + 1);
         return;
       }
@@ -392,7 +532,7 @@ class Encoder {
   /**
    * Writes a plain value: null, boolean, number, BigInt, string, bytes, array, or plain object. In objects, members
    * that are undefined are left out, as JSON does; in arrays they become null. Typed arrays other than bytes are
-   * arrays of numbers. What has a `toPlain()` (a Message inside another's data) stands for what that returns.
+   * arrays of numbers, and in messages what they are. What has a `toPlain()` (a Message inside another's data) stands for what that returns.
    * @param {any} value
    * @param {number} depth how many more levels may open
    * @throws {EncodeError}
@@ -441,6 +581,10 @@ class Encoder {
   object(value, depth) {
     const prototype = Object.getPrototypeOf(value);
     if (prototype !== Object.prototype && prototype !== null) {
+      if (value instanceof Encoded) {
+        this.raw(value.bytes);
+        return;
+      }
       const name = prototype.constructor?.name || 'object of a class';
       throw new EncodeError(`a ${abbreviate(name)} cannot be sent; make it a plain object, an array or a string`);
     }
@@ -464,11 +608,15 @@ class Encoder {
       this.binary(bytes);
       return;
     }
+    const element = arrays.elementOf(view);
+    if (this.origin >= 0 && element !== undefined) {
+      arrays.write(this, view);
+      return;
+    }
     if (depth <= 0) throw tooDeep();
-    const floats = view instanceof Float64Array || view instanceof Float32Array;
     this.arrayHeader(view.length);
     for (const item of view) {
-      if (floats) this.float(item);
+      if (element === undefined || element.name.startsWith('float')) this.float(item);
       else this.integer(item);
     }
   }
@@ -476,15 +624,12 @@ class Encoder {
 
 /**
  * @param {any} value
- * @returns {Uint8Array | null} the bytes of what JavaScript knows as bytes; null for arrays of wider numbers
+ * @returns {Uint8Array | null} the bytes of what JavaScript knows as bytes; null for arrays of numbers
  */
 function asBytes(value) {
-  if (value instanceof Uint8Array) return value;
   if (value instanceof ArrayBuffer) return new Uint8Array(value);
-  if (value instanceof DataView || value instanceof Uint8ClampedArray) {
-    return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
-  }
-  return null;
+  if (!(value instanceof DataView) && !arrays.isBytes(value)) return null;
+  return value instanceof Uint8Array ? value : new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
 }
 
 /** @param {number} value whether a plain Number travels as an integer; −0 would lose its sign as one */
@@ -501,4 +646,4 @@ function abbreviate(text) {
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
-module.exports = { EncodeError, Encoder, MAX_INTEGER, MIN_INTEGER, MalformedError, asBytes, decode, isInteger, narrow };
+module.exports = { Decoder, EncodeError, Encoded, Encoder, MAX_INTEGER, MIN_INTEGER, MalformedError, asBytes, decode, isInteger, narrow, tooDeep };

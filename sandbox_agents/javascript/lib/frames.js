@@ -6,7 +6,7 @@
  * looking at its messages, which is the session's matter.
  */
 
-const { Encoder, decode } = require('./codec');
+const { Encoder } = require('./codec');
 const { FRAME_BYTES, ProtocolViolation } = require('./session');
 
 /**
@@ -24,7 +24,7 @@ const { FRAME_BYTES, ProtocolViolation } = require('./session');
 function make(messages, number, acknowledged, textDepth) {
   if (textDepth !== null) {
     const start = `[${number},${acknowledged},`;
-    const body = require('./text').encode(messages.map((message) => decode(message, textDepth)));
+    const body = require('./text').encode(messages, textDepth);
     return { data: `${start}${body}]`, start: start.length, messages: messages.length, acknowledged };
   }
   header.reset();

@@ -9,13 +9,13 @@
  */
 
 const { workerData } = require('node:worker_threads');
-const { Encoder, decode } = require('./codec');
+const { Encoder } = require('./codec');
 const { Close, Connection, fromText } = require('./connection');
 const frames = require('./frames');
 const { ACK_DELAY_MS, Arrival, Replay } = require('./replay');
 const { retryDelay } = require('./retry');
 const { Reader, RingReader, Word } = require('./ring');
-const { DEFAULT_LIMITS, ProtocolViolation, isId, isMap } = require('./session');
+const { DEFAULT_LIMITS, ProtocolViolation, decodeFrame, isId, isMap } = require('./session');
 
 const BATCH_BYTES = 256 * 1024;
 const HIGH_WATER = 4 * 1024 * 1024;
@@ -259,7 +259,7 @@ function acknowledge() {
 function answerPings(frame) {
   let content;
   try {
-    content = decode(frame, limits.max_depth + 1);
+    content = decodeFrame(frame, limits.max_depth);
   } catch {
     return false; // for the session to complain about
   }

@@ -2,11 +2,13 @@
 /**
  * Messages: what flows between actors, as scripts make and see them.
  *
- * It decides which types there are, what each may hold, and how a message is laid out on the wire (`[type, value]`).
- * How values become bytes is decided in `codec.js`; where a message goes, in `outputs.js`.
+ * It decides which types there are, what each may hold, and which form it has on the wire. How values become bytes is
+ * decided in `codec.js` and `arrays.js`, how bytes become messages in `forms.js`; where a message goes, in `outputs.js`.
  */
 
-const { EncodeError, MAX_INTEGER, MIN_INTEGER, asBytes, isInteger } = require('./codec');
+const arrays = require('./arrays');
+const { EncodeError, MAX_INTEGER, MIN_INTEGER, asBytes, isInteger, tooDeep } = require('./codec');
+const { Code } = require('./forms');
 
 /** What came from the other side is not a message. */
 class MalformedMessageError extends Error {}
@@ -81,7 +83,7 @@ class Message {
     return new Message('object', value);
   }
 
-  /** @param {Iterable<any>} value */
+  /** @param {Iterable<any>} value a typed array, bytes too, travels as it lies in memory and arrives as one; its `shape`, if set, too */
   static array(value) {
     return new Message('array', value);
   }
@@ -184,7 +186,8 @@ class Message {
   }
 
   toJSON() {
-    return this.unwrap();
+    const value = this.unwrap();
+    return isNumbers(value) ? arrays.toArrays(value) : value;
   }
 
   /** What stands for this message inside another's value. */
@@ -194,8 +197,11 @@ class Message {
 
   toString() {
     const value = this.unwrap();
-    if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return String(value);
-    return JSON.stringify(value, (_, member) => (typeof member === 'bigint' ? String(member) : member));
+    if (typeof value !== 'object' || value === null || asBytes(value) !== null) return String(value);
+    return JSON.stringify(value, (_, member) => {
+      if (typeof member === 'bigint') return String(member);
+      return isNumbers(member) ? arrays.toArrays(member) : member;
+    });
   }
 
   /** @param {'default' | 'number' | 'string'} hint */
@@ -211,38 +217,43 @@ class Message {
 
   /**
    * @param {import('./codec').Encoder} encoder
-   * @param {number} depth how many more levels may open
+   * @param {number} depth how many levels may open in its value
    * @throws {EncodeError}
    */
   encode(encoder, depth) {
-    const { head, write } = TYPES.get(this.type);
-    encoder.raw(head);
-    write(encoder, this.#data, depth - 1);
+    const isOuter = encoder.origin < 0;
+    if (isOuter) encoder.origin = encoder.pos;
+    try {
+      TYPES.get(this.type).write(encoder, this.#data, depth);
+    } finally {
+      if (isOuter) encoder.origin = -1;
+    }
   }
 
   /**
-   * Reads `[type, value]` as the other side sent it.
-   * @param {any} pair
+   * @param {import('./forms').Read} read
    * @returns {Message}
-   * @throws {MalformedMessageError}
+   * @throws {MalformedMessageError} what was read is no message
    */
-  static decode(pair) {
-    if (!Array.isArray(pair) || pair.length !== 2 || !TYPES.has(pair[0])) {
-      throw new MalformedMessageError('a message is an array of a known type and a value');
-    }
-    const [type, value] = pair;
-    try {
-      return new Message(type, type === 'option' && value !== null ? Message.decode(value) : arrived(type, value));
-    } catch (error) {
-      if (error instanceof MalformedMessageError) throw error;
-      throw new MalformedMessageError(`a message of type ${type}: ${error.message}`);
-    }
+  static decode({ type, value }) {
+    if (type === '') throw new MalformedMessageError(value);
+    if (type === 'error') return new Message(type, arrivedError(value));
+    return new Message(type, type === 'option' && value !== null ? Message.decode(value) : value);
   }
 }
 
-/** A value off the wire, where a float may be encoded as an integer. @param {string} type @param {any} value */
-function arrived(type, value) {
-  return type === 'float' && typeof value === 'bigint' ? Number(value) : value;
+/** @param {any} value @returns {{message: string, code: any, data: any}} @throws {MalformedMessageError} */
+function arrivedError(value) {
+  const [message, code = null, data] = Array.isArray(value) ? value : [];
+  if (typeof message !== 'string' || (code !== null && !isErrorCode(code))) {
+    throw new MalformedMessageError('an error has a message (a string), and may have a code (a string or an integer) and data');
+  }
+  return { message, code, data };
+}
+
+/** @param {any} value whether it is a typed array of numbers, and not bytes */
+function isNumbers(value) {
+  return arrays.elementOf(value) !== undefined && !arrays.isBytes(value);
 }
 
 /** @param {any} value @returns {string} what it is, for people */
@@ -325,8 +336,14 @@ const TYPES = new Map(
       },
       write: writePlain,
     },
-    event: { accept: (value) => value, write: writePlain },
-    any: { accept: (value) => value, write: writePlain },
+    event: {
+      accept: (value) => value,
+      write: (encoder, data, depth) => encoder.extension(Code.EVENT, () => encoder.value(data, depth)),
+    },
+    any: {
+      accept: (value) => value,
+      write: (encoder, data, depth) => encoder.extension(Code.ANY, () => encoder.value(data, depth)),
+    },
     boolean: {
       accept(value) {
         if (typeof value !== 'boolean') throw wrong('true or false', value);
@@ -362,29 +379,33 @@ const TYPES = new Map(
     option: {
       accept: (value) => (value === null || value === undefined ? null : Message.of(value)),
       write(encoder, data, depth) {
-        if (data === null) encoder.nil();
-        else data.encode(encoder, depth);
+        encoder.extension(Code.OPTION, () => {
+          if (data === null) return;
+          if (depth <= 0) throw tooDeep();
+          data.encode(encoder, depth - 1);
+        });
       },
     },
-    error: { accept: acceptError, write: writePlain },
+    error: {
+      accept: acceptError,
+      write(encoder, { message, code = null, data = null }, depth) {
+        const items = data !== null ? [message, code, data] : code !== null ? [message, code] : [message];
+        encoder.extension(Code.ERROR, () => encoder.value(items, depth));
+      },
+    },
     stream: {
       accept() {
         throw new EncodeError('streams are not carried by this version of the protocol; send the parts with context.send');
       },
       write: writePlain,
     },
-  }).map(([type, rules]) => [type, { ...rules, head: headOf(type) }]),
+  }),
 );
 
-/** The array header and the type, as they begin every message of that type. @param {string} type */
-function headOf(type) {
-  const name = Buffer.from(type);
-  return Buffer.concat([Buffer.of(0x92, 0xa0 | name.length), name]);
-}
-
-/** An array message holds an array also where its value is bytes. @param {any} encoder @param {any} data @param {number} depth */
+/** An array message holds numbers also where its value is bytes. @param {any} encoder @param {any} data @param {number} depth */
 function writeArray(encoder, data, depth) {
-  encoder.value(asBytes(data) === null ? data : Array.from(data), depth);
+  if (arrays.elementOf(data) === undefined) encoder.value(data, depth);
+  else arrays.write(encoder, data);
 }
 
 module.exports = { MalformedMessageError, Message, nameOf };

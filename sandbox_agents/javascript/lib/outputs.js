@@ -13,8 +13,11 @@ const { TooLargeError } = require('./session');
 
 const DEFAULT_PORT = 'output';
 const MAX_PORT_BYTES = 256;
-/** How deep a message stands in a commit, at most: batch, response, result, outputs, and the pair of port and message. */
-const ENVELOPE_DEPTH = 5;
+/**
+ * How deep the value of a message stands in a commit, at most: batch, response, result, outputs, the pair of port and
+ * message, and in text the pair of type and value.
+ */
+const MESSAGE_DEPTH = 6;
 /** How deep the place of a mistake is looked for. */
 const SEARCH_DEPTH = 64;
 
@@ -62,7 +65,7 @@ function encodeOutput(encoder, port, value, limits) {
   }
   const start = encoder.pos;
   try {
-    Message.of(value).encode(encoder, limits.max_depth - ENVELOPE_DEPTH);
+    Message.of(value).encode(encoder, limits.max_depth - MESSAGE_DEPTH);
   } catch (error) {
     if (!(error instanceof EncodeError)) throw error;
     const plain = value instanceof Message ? value.unwrap() : value;
@@ -79,7 +82,9 @@ function encodeOutput(encoder, port, value, limits) {
 /** @param {any} value @returns {string | null} what the encoder says about it */
 function complaintAbout(value) {
   try {
-    new Encoder(64).value(value, SEARCH_DEPTH);
+    const encoder = new Encoder(64);
+    encoder.origin = 0;
+    encoder.value(value, SEARCH_DEPTH);
     return null;
   } catch (error) {
     return error.message;

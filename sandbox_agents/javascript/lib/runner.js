@@ -131,7 +131,7 @@ class Runner {
     }
     let inputs;
     try {
-      inputs = new Map(Object.entries(params.inputs).map(([port, pair]) => [port, Message.decode(pair)]));
+      inputs = new Map(Object.entries(params.inputs).map(([port, read]) => [port, Message.decode(read)]));
     } catch (error) {
       if (!(error instanceof MalformedMessageError)) throw error;
       this.#replies.fail(id, Code.INVALID_PARAMS, `inputs: ${error.message}`);

@@ -9,7 +9,8 @@
  * must be closed with 4001.
  */
 
-const { Encoder, MalformedError, decode } = require('./codec');
+const { Encoder, MalformedError } = require('./codec');
+const { MESSAGE, decodeAt } = require('./forms');
 
 const MAX_ID_BYTES = 64;
 const MAX_METHOD_LENGTH = 64;
@@ -156,7 +157,7 @@ class Session {
     }
     let content;
     try {
-      content = decode(frame, maxDepth + 1); // the frame itself does not count
+      content = decodeFrame(frame, maxDepth);
     } catch (error) {
       if (error instanceof MalformedError) throw new ProtocolViolation(error.message);
       throw error;
@@ -222,6 +223,19 @@ class Session {
 /** The member that begins every message. */
 const JSONRPC = Buffer.from('\u00a7jsonrpc\u00a32.0', 'latin1');
 
+/** Where messages stand in a frame: in the params of its requests. @type {import('./forms').Place} */
+const FRAME = { everyItem: { members: new Map([['params', { members: new Map([['inputs', { everyMember: MESSAGE }]]) }]]) } };
+
+/**
+ * @param {Uint8Array} frame
+ * @param {number} maxDepth the frame itself does not count
+ * @returns {any} an array, should it be one: two numbers, and messages of JSON-RPC
+ * @throws {MalformedError}
+ */
+function decodeFrame(frame, maxDepth) {
+  return decodeAt(frame, maxDepth + 1, FRAME);
+}
+
 /** @param {any} value @returns {value is Record<string, any>} */
 function isMap(value) {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
@@ -233,4 +247,6 @@ function isId(id) {
   return typeof id === 'bigint' || Number.isSafeInteger(id);
 }
 
-module.exports = { Code, DEFAULT_LIMITS, FRAME_BYTES, ProtocolViolation, Session, TooLargeError, isId, isMap };
+module.exports = {
+  Code, DEFAULT_LIMITS, FRAME_BYTES, ProtocolViolation, Session, TooLargeError, decodeFrame, isId, isMap,
+};

@@ -1,7 +1,7 @@
 'use strict';
 const assert = require('node:assert/strict');
 const { test } = require('node:test');
-const { EncodeError, Encoder, MalformedError, decode } = require('../lib/codec');
+const { EncodeError, Encoded, Encoder, MalformedError, decode } = require('../lib/codec');
 
 const encode = (value, depth = 64) => {
   const encoder = new Encoder(16);
@@ -39,9 +39,12 @@ test('the shortest form is written, as other implementations write it', () => {
   assert.equal(written(-33), 'd0df');
   assert.equal(written(2 ** 33), 'cf0000000200000000');
   assert.equal(written({ a: [1.5] }), '81a16191cb3ff8000000000000');
+  assert.equal(written(2n ** 53n), 'cf0020000000000000');
+  assert.equal(written(-(2n ** 63n)), 'd38000000000000000');
+  assert.equal(written(NaN), 'cb7ff8000000000000');
 });
 
-test('bytes are bytes, other typed arrays are arrays of numbers', () => {
+test('bytes are bytes, other typed arrays are arrays of numbers where no message is', () => {
   const data = Uint8Array.of(0, 127, 255);
   assert.deepEqual([...roundTrip(data)], [...data]);
   assert.ok(roundTrip(data) instanceof Uint8Array);
@@ -57,6 +60,14 @@ test('decoded bytes do not share the memory of the frame', () => {
   const value = decode(frame, 1);
   frame.fill(0);
   assert.deepEqual([...value], [1, 2, 3]);
+});
+
+test('keys that are alike are told apart, and remembered ones are the right ones', () => {
+  const names = ['', 'a', 'b', 'ab', 'ba', 'aab', 'aba', 'ä', 'aä', 'äa', '\u0000', 'x'.repeat(31), 'y'.repeat(32), 'count', 'cou\u0000t', 'c0unt'];
+  for (let i = 0; i < 3000; i += 1) names.push(`k${i}`, `${i}k`, `${i % 7}${i}${i % 3}`);
+  for (let round = 0; round < 2; round += 1) {
+    for (const name of names) assert.deepEqual(Object.keys(roundTrip({ [name]: 1 })), [name]);
+  }
 });
 
 test('__proto__ is a key like any other', () => {
@@ -111,6 +122,7 @@ test('malformed bytes are refused', () => {
     ['a3 61 62', /ends inside/],
     ['01 02', /trail/],
     ['c1', /extension/],
+    ['c7', /extension/],
     ['d4 00 00', /extension/],
     ['c7 01 05 00', /extension/],
     ['d6 ff 00 00 00 00', /extension/],
@@ -143,6 +155,26 @@ test('random bytes give a value or a MalformedError, and nothing else', () => {
       assert.ok(error instanceof MalformedError, String(error));
     }
   }
+});
+
+test('an extension has the shortest header there is', () => {
+  for (const [length, header] of [
+    [0, 'c70005'], [1, 'd405'], [2, 'd505'], [3, 'c70305'], [4, 'd605'], [8, 'd705'], [16, 'd805'], [17, 'c71105'],
+    [255, 'c7ff05'], [256, 'c8010005'], [65535, 'c8ffff05'], [65536, 'c90001000005'],
+  ]) {
+    const encoder = new Encoder(8);
+    encoder.integer(1);
+    encoder.extension(5, () => encoder.raw(new Uint8Array(length).fill(7)));
+    encoder.integer(2);
+    assert.equal(Buffer.from(encoder.written()).toString('hex'), `01${header}${'07'.repeat(length)}02`);
+    const long = new Encoder(8);
+    long.extensionHeader(5, length, true);
+    assert.equal(long.pos, 6);
+  }
+});
+
+test('what is encoded already is put in as it is', () => {
+  assert.deepEqual(roundTrip({ a: new Encoded(encode([1, 2])) }), { a: [1, 2] });
 });
 
 test('an encoder takes back what it wrote', () => {

@@ -1,15 +1,17 @@
 'use strict';
 const assert = require('node:assert/strict');
 const { test } = require('node:test');
-const { Encoder, decode } = require('../lib/codec');
+const { Encoder } = require('../lib/codec');
+const { MESSAGE, decodeAt } = require('../lib/forms');
 const { Message } = require('../lib/message');
 const { UnsendableError, encodeOutput, outputsOf } = require('../lib/outputs');
+const { pairOf } = require('./pairs');
 
 const LIMITS = { max_message: 1000, max_frame: 2000, max_depth: 16, max_batch: 4 };
 const encoded = (value, port = 'out') => {
   const encoder = new Encoder();
   encodeOutput(encoder, port, value, LIMITS);
-  return decode(encoder.written(), 64);
+  return pairOf(decodeAt(encoder.written(), 64, MESSAGE));
 };
 
 test('an object or a Map gives ports and values; nothing sends nothing', () => {
@@ -34,6 +36,8 @@ test('messages keep their type, plain values have the one of their own', () => {
   assert.deepEqual(encoded(Message.float(5)), ['float', 5]);
   assert.deepEqual(encoded(5), ['integer', 5]);
   assert.deepEqual(encoded({ a: [1.5] }), ['object', { a: [1.5] }]);
+  assert.deepEqual(encoded(Float32Array.of(1.5)), ['array', Float32Array.of(1.5)]);
+  assert.deepEqual(encoded({ a: BigUint64Array.of(2n ** 64n - 1n) }), ['object', { a: BigUint64Array.of(2n ** 64n - 1n) }]);
 });
 
 test('what cannot be sent is named, with its place', () => {
@@ -44,6 +48,8 @@ test('what cannot be sent is named, with its place', () => {
     [2n ** 64n, /^outputs\.out: the integer \d+ does not fit 64 bits/],
     [{ a: { b: -(2n ** 64n) } }, /^outputs\.out\.a\.b: the integer/],
     [new Date(0), /^outputs\.out: a Date/],
+    [{ a: [Object.assign(new Int8Array(3), { shape: [2, 2] })] }, /^outputs\.out\.a\[0\]: an array of 3 elements has not the shape \[2, 2\]/],
+    [Object.assign(new Int8Array(3), { shape: [3, 0] }), /^outputs\.out: an array of 3 elements has not the shape/],
     ['x'.repeat(2000), /^outputs\.out: the message has \d+ bytes; 1000 is the most/],
   ]) {
     assert.throws(() => encoded(value), (error) => error instanceof UnsendableError && complaint.test(error.message));

@@ -2,9 +2,10 @@
 const assert = require('node:assert/strict');
 const { setImmediate: turn } = require('node:timers/promises');
 const { test } = require('node:test');
-const { Encoder, decode } = require('../lib/codec');
+const { Encoder } = require('../lib/codec');
 const { Runner } = require('../lib/runner');
 const { StateTable } = require('../lib/state');
+const { readOf, withPairs } = require('./pairs');
 
 const LIMITS = { max_message: 1000, max_frame: 2000, max_depth: 32, max_batch: 4 };
 
@@ -27,7 +28,7 @@ class Bench {
       const encoder = new Encoder();
       if (typeof body === 'function') body(encoder);
       else encoder.value(body, 32);
-      return decode(encoder.written(), 64);
+      return withPairs(encoder.written());
     };
     this.runner = new Runner({
       session: { limits: LIMITS },
@@ -58,7 +59,8 @@ class Bench {
   }
 
   activate(number, { inputs = { in: ['integer', number] }, epoch = 1, id = number, ...rest } = {}) {
-    this.runner.activate(id, { activation: number, attempt: 1, epoch, inputs, ...rest });
+    const read = Object.fromEntries(Object.entries(inputs).map(([port, pair]) => [port, readOf(pair)]));
+    this.runner.activate(id, { activation: number, attempt: 1, epoch, inputs: read, ...rest });
   }
 
   /** Moves the clock, and fires what is due. */
@@ -307,14 +309,15 @@ test('what is no activation is refused before it waits', async () => {
   for (const params of [
     {}, { activation: 0 }, { activation: 1.5 }, { activation: 1, attempt: '1' }, { activation: 1, attempt: 1 },
     { activation: 1, attempt: 1, epoch: 1 }, { activation: 1, attempt: 1, epoch: 1, inputs: [] },
-    { activation: 1, attempt: 1, epoch: 1, inputs: { in: ['integer', 'a'] } },
+    { activation: 1, attempt: 1, epoch: 1, inputs: { in: { type: '', value: 'no message' } } },
+    { activation: 1, attempt: 1, epoch: 1, inputs: { in: { type: 'error', value: 'no array' } } },
     { activation: 1, attempt: 1, epoch: 1, inputs: {}, timeout_ms: 'soon' },
   ]) {
     bench.runner.activate('x', params);
   }
   await bench.settle();
   assert.deepEqual(new Set(bench.outcomes.map(String)), new Set(['x,-32602']));
-  assert.equal(bench.outcomes.length, 9);
+  assert.equal(bench.outcomes.length, 10);
 });
 
 test('results go where the ports say, of whatever the function is', async () => {

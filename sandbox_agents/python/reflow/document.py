@@ -26,6 +26,9 @@ _HINTS: Final[dict[str, str]] = {
     "date": "use .isoformat()",
     "Decimal": "use float(…) or str(…)",
     "ndarray": "use .tolist()",
+    "array": "use .tolist()",
+    "memoryview": "use .tolist(), or base64 text for bytes",
+    "TypedArray": "use .tolist()",
     "coroutine": "await it",
 }
 

@@ -14,7 +14,8 @@ from typing import Any, Final, cast, final
 
 import msgspec
 
-from .wire import values
+from .wire import arrays, values
+from .wire.plain import kind_of
 from .wire.values import ErrorValue, NotAMessageError
 
 Int = builtins.int
@@ -81,9 +82,13 @@ class Message:
 
     @staticmethod
     def array(value: Any) -> Message:
-        """A list, a tuple, or a numpy array."""
-        plain = _listed(value)
-        if not isinstance(plain, (list, tuple)):
+        """A list or a tuple; or numbers in a numpy array, an `array.array` or a memoryview (of bytes too: asked for as
+        an array, they are numbers), which travel as they lie in memory and arrive as the same kind of array. They are
+        not copied before they are sent: do not change them till then."""
+        plain = _plain(value)
+        if isinstance(plain, bytes) and not isinstance(value, bytes):
+            plain = arrays.numbers_of(plain)
+        if not isinstance(plain, (list, tuple)) and arrays.recognized(plain) is None:
             raise NotAMessageError(f"Message.array needs a list, a tuple or an array, not {_kind(value)}; use list(…)")
         return Message(values.ARRAY, plain)
 
@@ -149,11 +154,14 @@ class Message:
         Raises:
             NotAMessageError: it is none.
         """
+        exact = _TYPE_OF_EXACT.get(kind_of(value))
+        if exact is not None:
+            return Message(exact, value)
         if isinstance(value, Message):
             return value
         if isinstance(value, BaseException):
             return Message.error(value)
-        plain = _listed(value)
+        plain = _plain(value)
         type_ = values.type_of(plain)
         if type_ == values.ANY:
             values.check_plain(plain, path)
@@ -167,7 +175,7 @@ class Message:
         Raises:
             MalformedMessageError: the bytes are no encoded message.
         """
-        return Message(*values.decode(raw, max_depth))
+        return Message(*_reader.decode(raw, max_depth))
 
     def encode(self, path: str = "value", max_depth: Int = values.DEFAULT_DEPTH) -> msgspec.Raw:
         """
@@ -183,7 +191,12 @@ class Message:
         return self._type
 
     def unwrap(self) -> Any:
-        """The plain value: an option's inner value or None; an error as a dict of message, code and data."""
+        """The plain value: an option's inner value or None; an error as a dict of message, code and data.
+
+        A typed array that arrived is a numpy array where the script has imported numpy, else a memoryview, or, where it
+        has more than one dimension, a `reflow.wire.arrays.TypedArray`, a sequence of rows. It can only be read: copy it
+        to change it.
+        """
         kind = self._type
         if kind in (values.OPTION, values.ERROR):
             return values.to_plain(kind, self._value)
@@ -216,7 +229,9 @@ class Message:
                 parts += [f"{k}={v!r}" for k, v in (("code", self.code), ("data", self.data)) if v is not None]
                 return f"Message.error({', '.join(parts)})"
             case _:
-                return f"Message.{self._type}({self.unwrap()!r})"
+                value = self.unwrap()
+                array = arrays.recognized(value) if isinstance(value, memoryview) else None
+                return f"Message.{self._type}({value if array is None else array!r})"
 
     def __str__(self) -> str:
         return self._value.message if self._type == values.ERROR else str(self.unwrap())
@@ -226,14 +241,17 @@ class Message:
 
     def __eq__(self, other: Object) -> bool:
         if isinstance(other, Message):
-            return self._type == other._type and self._value == other._value
-        return bool(self.unwrap() == other)
+            return self._type == other._type and _same(self._value, other._value)
+        return _same(self.unwrap(), other)
 
     def __hash__(self) -> Int:
         return hash(self.unwrap())
 
     def __bool__(self) -> bool:
-        return True if self._type in (values.FLOW, values.ERROR) else bool(self.unwrap())
+        if self._type in (values.FLOW, values.ERROR):
+            return True
+        value = self.unwrap()
+        return bool(value) if arrays.recognized(value) is None else len(value) > 0
 
     def __getattr__(self, name: str) -> Any:
         # Only what a value offers by name: special methods are looked up on types, and are below.
@@ -332,7 +350,18 @@ class Message:
         return round(self.unwrap(), digits)
 
 
-_PLAIN_TYPES: Final = frozenset((type(None), bool, int, float, str, bytes, list, dict))
+_reader: Final = values.Reader(arrays.native)
+
+_TYPE_OF_EXACT: Final[dict[type[Any], str]] = {
+    bool: values.BOOLEAN,
+    int: values.INTEGER,
+    float: values.FLOAT,
+    str: values.STRING,
+    bytes: values.BYTES,
+    list: values.ARRAY,
+    dict: values.OBJECT,
+}
+_PLAIN_TYPES: Final = frozenset((type(None), *_TYPE_OF_EXACT))
 
 
 def _unwrapped(value: Any) -> Any:
@@ -349,17 +378,36 @@ def _scalar(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    return _listed(value.unwrap() if isinstance(value, Message) else value)
-
-
-def _listed(value: Any) -> Any:
-    """numpy arrays and what is like them as lists, numpy scalars as Python's own."""
+    """A message as its value, a numpy scalar as Python's own, bytes as bytes. Arrays of numbers stay what they are; of
+    what no typed array holds (texts, complex numbers, booleans) they become lists."""
     if type(value) in _PLAIN_TYPES:
         return value
     if isinstance(value, Message):
         return value.unwrap()
+    if arrays.recognized(value) is not None:
+        return value
     if isinstance(value, (memoryview, bytearray)):
         return bytes(cast("bytearray", value))
-    if getattr(value, "shape", None) is not None and callable(getattr(value, "tolist", None)):
-        return value.tolist()
-    return value
+    return value.tolist() if arrays.is_arraylike(value) else value
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Equal, and of arrays equal in every element, to lists too. numpy's own `==` gives an array, or raises, also from
+    deep within a value; that of a memoryview knows no lists."""
+    try:
+        if (value == other) is True:
+            return True
+    except ValueError:
+        pass
+    return bool(_lists(value) == _lists(other))
+
+
+def _lists(value: Any) -> Any:
+    """The same with lists in the place of arrays."""
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return type(cast("list[Any]", value))(map(_lists, cast("list[Any]", value)))
+    if isinstance(value, ErrorValue):
+        return value.message, value.code, _lists(value.data)
+    return value if (array := arrays.recognized(value)) is None else array.tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,21 @@ async def test_lines_in_order(tmp_path: Path, format: str, text: str) -> None:  
     await write(bench, "a\nb", {"x": [1, None]})
     assert (tmp_path / "out").read_text() == text
     assert bench.native.meter.done == 2
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [
+        ("jsonl", '{"x":[[1],[2]],"y":[0.5]}\n[1,2]\n'),
+        ("csv", 'x,y\n"[[1],[2]]",[0.5]\n'),
+    ],
+)
+async def test_typed_arrays_are_written_as_arrays_of_numbers(tmp_path: Path, format: str, text: str) -> None:  # noqa: A002
+    bench = make("file", {"path": "out", "mode": "write", "format": format}, tmp_path)
+    rows = memoryview(b"\1\2").cast("b", (2, 1))
+    await write(bench, {"x": rows, "y": array("f", [0.5])}, array("q", [1, 2]))
+    assert (tmp_path / "out").read_text() == text
 
 
 @pytest.mark.trio

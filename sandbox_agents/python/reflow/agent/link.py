@@ -45,7 +45,6 @@ from ..wire.session import (
 )
 from .connection import Connection, CutError, LinkLostError, Stage
 from .interrupt import SIGNAL, interruptible
-from .text import as_text
 
 __all__ = ["Busy", "Job", "Link", "LinkLostError", "RequestFailedError"]
 
@@ -299,11 +298,9 @@ class Link:
             self._wake_write.send(b"\0")
 
     def _drain(self) -> None:
-        outgoing, session = self._outgoing, self._session
+        outgoing = self._outgoing
         while outgoing:
             say, arguments = outgoing.popleft()
-            if session.text:
-                arguments = (*arguments[:-1], as_text(arguments[-1]))
             say(*arguments)
 
     def _write(self) -> None:

@@ -28,7 +28,6 @@ from .interrupt import Interrupter, Reason, boundary
 from .link import Busy, Job, Link, RequestFailedError
 from .loader import LoadedActor, Loader, awaitable
 from .outputs import check_port, check_size, collect, encode
-from .text import from_text
 
 if TYPE_CHECKING:
     import asyncio
@@ -39,8 +38,8 @@ REAP_TIMEOUT: Final = 1.0
 LARGE_ANSWER: Final = 256 * 1024
 """Bytes of an answer that leaves before the next activation begins: a few of the largest would fill the sandbox."""
 
-INPUT_DEPTH: Final = 4
-"""How deep the value of an input stands: request, params, inputs, message."""
+INPUT_DEPTH: Final = 3
+"""How deep the value of an input stands: request, params, inputs."""
 LOG_DEPTH: Final = 3
 """How deep a record's fields stand: batch, notification, params."""
 
@@ -131,7 +130,8 @@ class Runner:
                 continue
             try:
                 params = request.params.decode(Activate)
-                payload = _decode_inputs(params.inputs, request.params.json, link.limits.max_depth - INPUT_DEPTH)
+                depth = link.limits.max_depth - INPUT_DEPTH
+                payload = {port: Message.decode(raw, depth) for port, raw in params.inputs.items()}
             except (ProtocolViolationError, MalformedMessageError) as e:
                 self._refuse(request, e)
                 continue
@@ -150,10 +150,8 @@ class Runner:
     def _refuse(self, request: RequestReceived, error: Exception) -> None:
         """Answers a request whose params are not what its method takes. The link ends where they cannot be read."""
         try:
-            plain = request.params.plain()
-            values.verify(plain, self.limits.max_depth - 1)
-            msgspec.msgpack.encode(plain)  # which an integer that came as text may not fit
-        except (ProtocolViolationError, MalformedMessageError, OverflowError) as e:
+            request.params.check()
+        except ProtocolViolationError as e:
             self._link.violated(e)
         self._interrupter.take_cancelled(request.id)
         self._link.fail(request.id, Code.INVALID_PARAMS, str(error))
@@ -339,7 +337,7 @@ class Runner:
             raise ValueError(f"context.log: the level is debug, info, warning or error, not {level!r}")
         longest = self.limits.max_message // 4
         try:
-            plain = values.check_plain(dict(fields), "fields", self.limits.max_depth - LOG_DEPTH)
+            plain = values.check_plain(dict(fields), "fields", self.limits.max_depth - LOG_DEPTH, typed=False)
             size = len(msgspec.msgpack.encode(plain))
         except (NotAMessageError, UnicodeEncodeError) as e:
             plain, size = {"unsendable": str(e)}, 0
@@ -420,18 +418,3 @@ def _time_left(params: Activate, received: float) -> float | None:
         return timeout
     left = received + params.deadline_ms / 1000 - time.monotonic()
     return left if timeout is None else min(left, timeout)
-
-
-def _decode_inputs(inputs: Mapping[str, msgspec.Raw], json: bool, max_depth: int) -> dict[str, Message]:
-    if json:
-        return {port: _from_json(raw, max_depth) for port, raw in inputs.items()}
-    return {port: Message.decode(raw, max_depth) for port, raw in inputs.items()}
-
-
-def _from_json(raw: msgspec.Raw, max_depth: int) -> Message:
-    """A message of a text frame."""
-    try:
-        type_, value = msgspec.json.decode(raw, type=tuple[str, Any])
-        return Message.decode(values.encode(*from_text(type_, value), max_depth=max_depth), max_depth)
-    except (msgspec.DecodeError, UnicodeDecodeError, NotAMessageError) as e:
-        raise MalformedMessageError(str(e)) from None

@@ -13,7 +13,8 @@ MIB = 1024 * KIB
 
 
 MESSAGE_DEPTH = 6
-"""How deep the value of an output stands in its frame, at most: batch, response, result, outputs, pair, message."""
+"""How deep the value of an output stands in its frame, at most: batch, response, result, outputs, the pair of port and
+message, and in text the pair of type and value."""
 
 
 class WireLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,8 @@ from .errors import FrameGapError, InvalidPayloadError, LocalProtocolError, Prot
 from .limits import WireLimits
 from .messages import Cancel
 from .replay import MAX_NUMBER, Arrival, Replay, Window
-from .values import DEFAULT_DEPTH, MalformedMessageError, verify
+from .text import from_text, to_text
+from .values import DEFAULT_DEPTH, MalformedMessageError, NotAMessageError, UnfitMessageError, check, verify
 
 __all__ = [
     "Event",
@@ -99,7 +100,13 @@ class Payload(msgspec.Struct, frozen=True):
             InvalidPayloadError: the peer sent something that is not of that type.
             ProtocolViolationError: what it sent is malformed.
         """
-        return _decode(self.raw, type_, self.json)
+        decoded = _decode(self.raw, type_, self.json)
+        if self.json:
+            try:
+                return from_text(decoded, self.depth)
+            except NotAMessageError as e:
+                raise InvalidPayloadError(f"invalid: {e}") from None
+        return decoded
 
     def plain(self) -> Any:
         """The whole of it as a plain value (specs/protocol.md §3).
@@ -115,6 +122,29 @@ class Payload(msgspec.Struct, frozen=True):
         except (MalformedMessageError, OverflowError) as e:
             raise ProtocolViolationError(f"malformed: {e}") from None
         return value
+
+    def check(self) -> None:
+        """That all of it can be read, though it may not be what its method takes: plain values, and messages as its
+        `inputs`.
+
+        Raises:
+            ProtocolViolationError: it is malformed.
+        """
+        members: dict[str, msgspec.Raw] = {} if self.json else _decode(self.raw, dict[str, msgspec.Raw], json=False)
+        inputs = members.get("inputs")
+        if inputs is None or not _is_map(inputs, json=False):
+            self.plain()
+            return
+        for name, raw in members.items():
+            if name != "inputs":
+                Payload(raw, depth=self.depth - 1).plain()
+        for raw in _decode(inputs, dict[str, msgspec.Raw], json=False).values():
+            try:
+                check(raw, self.depth - 2)
+            except UnfitMessageError:
+                pass
+            except MalformedMessageError as e:
+                raise ProtocolViolationError(f"malformed: {e}") from None
 
 
 class RequestReceived(msgspec.Struct, frozen=True):
@@ -485,8 +515,10 @@ class Session:
         return parts
 
     def _encode_text(self, message: dict[str, Any]) -> bytes:
-        # By way of MessagePack, in which the messages are that are already encoded.
-        return self._encode_json(_decode(self._encode(message), Any, json=False))
+        for body in ("params", "result"):
+            if body in message:
+                message = {**message, body: to_text(message[body])}
+        return self._encode_json(message)
 
     # -- connections --------------------------------------------------------------------------------------------
 

@@ -1,49 +1,81 @@
-"""Messages: what flows between actors, its types, and its encoding as a MessagePack array `[type, value]`.
+"""Messages: what flows between actors, its types, and its encoding (specs/protocol.md §3).
 
-Decides what is a message and what is not, and says where in a value it is not. What a script sees (the `Message`
-class) is built on top, in `reflow.message`; which port takes which type is decided by the supervisor.
+Decides what is a message and what is not, and says where in a value it is not. How extensions and arrays are laid out
+is decided in `forms` and `arrays`. What a script sees (the `Message` class) is built on top, in `reflow.message`; which
+port takes which type is decided by the supervisor.
 """
 
 from __future__ import annotations
 
-import base64
 import math
-from typing import Any, Final, cast
+from collections.abc import Callable
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 
-FLOW: Final = "flow"
-EVENT: Final = "event"
-BOOLEAN: Final = "boolean"
-INTEGER: Final = "integer"
-FLOAT: Final = "float"
-STRING: Final = "string"
-BYTES: Final = "bytes"
-OBJECT: Final = "object"
-ARRAY: Final = "array"
-ANY: Final = "any"
-OPTION: Final = "option"
-ERROR: Final = "error"
-STREAM: Final = "stream"
-
-TYPES: Final = frozenset(
-    (FLOW, EVENT, BOOLEAN, INTEGER, FLOAT, STRING, BYTES, OBJECT, ARRAY, ANY, OPTION, ERROR, STREAM)
+from . import arrays, forms
+from .arrays import TypedArray
+from .forms import (
+    ANY,
+    ARRAY,
+    BOOLEAN,
+    BYTES,
+    ERROR,
+    EVENT,
+    FLOAT,
+    FLOW,
+    INTEGER,
+    OBJECT,
+    OPTION,
+    STREAM,
+    STRING,
+    TYPES,
+    MalformedMessageError,
+    UnfitMessageError,
+    peek_type,
 )
+from .lines import json_text
+from .plain import DEFAULT_DEPTH, INT_MAX, INT_MIN, NotAMessageError, check_plain, kind_of, verify
 
-INT_MIN: Final = -(2**63)
-INT_MAX: Final = 2**63 - 1
+__all__ = [
+    "ANY",
+    "ARRAY",
+    "BOOLEAN",
+    "BYTES",
+    "DEFAULT_DEPTH",
+    "ERROR",
+    "EVENT",
+    "FLOAT",
+    "FLOW",
+    "INTEGER",
+    "INT_MAX",
+    "INT_MIN",
+    "OBJECT",
+    "OPTION",
+    "STREAM",
+    "STRING",
+    "TYPES",
+    "ErrorValue",
+    "MalformedMessageError",
+    "NotAMessageError",
+    "Reader",
+    "UnfitMessageError",
+    "check",
+    "check_plain",
+    "decode",
+    "encode",
+    "from_plain",
+    "json_text",
+    "peek_array",
+    "peek_type",
+    "to_plain",
+    "type_of",
+    "verify",
+]
 
-DEFAULT_DEPTH: Final = 64
 
-_encoder = msgspec.msgpack.Encoder()
-
-
-class NotAMessageError(TypeError):
-    """A value that cannot travel. The text names the place inside the value and what to use instead."""
-
-
-class MalformedMessageError(ValueError):
-    """Bytes from the other side that are not an encoded message."""
+Encoded = bytes | memoryview | msgspec.Raw
+"""A message as it stands in a binary frame."""
 
 
 class ErrorValue(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,103 +84,6 @@ class ErrorValue(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str
     code: str | int | None = None
     data: Any = None
-
-
-class TypedMessage(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """`[type, value]` as it travels; the value is left encoded until somebody needs it."""
-
-    type: str
-    value: msgspec.Raw
-
-
-_HINTS: Final[dict[str, str]] = {
-    "set": "use a list: sorted(…) or list(…)",
-    "frozenset": "use a list: sorted(…) or list(…)",
-    "datetime": "use .isoformat()",
-    "date": "use .isoformat()",
-    "Decimal": "use float(…) or str(…)",
-    "ndarray": "use .tolist()",
-    "function": "call it, and return what it gives",
-    "coroutine": "await it",
-    "generator": "use list(…)",
-    "dict_keys": "use list(…)",
-    "dict_values": "use list(…)",
-}
-
-
-def _refuse(value: object, path: str) -> NotAMessageError:
-    kind = type(value).__name__
-    hint = _HINTS.get(kind, "use bool, int, float, str, bytes, list, dict or None")
-    return NotAMessageError(f"{path}: a {kind} is not a message value; {hint}")
-
-
-def check_plain(value: Any, path: str = "value", max_depth: int = DEFAULT_DEPTH) -> Any:
-    """The value, with what msgspec would encode silently wrongly refused, and numpy-like scalars made plain.
-
-    Returns the same object where nothing had to change. The walk is iterative in depth only up to `max_depth`.
-
-    Raises:
-        NotAMessageError: what is wrong, and where: "outputs.result.items[3]: a set is not a message value; …".
-    """
-    kind = cast("type[Any]", type(value))
-    if value is None or kind is bool or kind is str or kind is float or kind is bytes:
-        return value
-    if kind is int:
-        if not INT_MIN <= value <= INT_MAX:
-            raise NotAMessageError(f"{path}: an integer must fit 64 bits; use a float or a string for larger ones")
-        return value
-    if max_depth <= 0:
-        raise NotAMessageError(f"{path}: nested too deeply")
-    if kind is list or kind is tuple:
-        items: list[Any] = value
-        changed: list[Any] | None = None
-        for i, item in enumerate(items):
-            # The common leaf types are passed over here: a call for each element of a long array would cost most.
-            leaf = cast("type[Any]", type(item))
-            if leaf is float or leaf is str or leaf is bool or item is None:
-                continue
-            if leaf is int and INT_MIN <= item <= INT_MAX:
-                continue
-            plain = check_plain(item, f"{path}[{i}]", max_depth - 1)
-            if plain is not item:
-                if changed is None:
-                    changed = list(items)
-                changed[i] = plain
-        return items if changed is None else changed
-    if kind is dict:
-        mapping: dict[Any, Any] = value
-        replaced: dict[str, Any] | None = None
-        for key, item in mapping.items():
-            if type(key) is not str:
-                raise NotAMessageError(
-                    f"{path}: object keys must be strings, not {type(key).__name__} ({key!r}); use str(…)"
-                )
-            plain = check_plain(item, f"{path}.{key}", max_depth - 1)
-            if plain is not item:
-                if replaced is None:
-                    replaced = dict(mapping)
-                replaced[key] = plain
-        return mapping if replaced is None else replaced
-    other: Any = value  # unnarrowed: from here on it is looked at by what it can do
-    if isinstance(value, (bytearray, memoryview)):
-        return bytes(other)
-    if isinstance(value, str):  # a subclass, whose own __str__ may say something else (enums)
-        return str.__str__(other)
-    bases: tuple[Any, ...] = (int, float, bytes)
-    for base in bases:  # subclasses: enums, counters, …
-        if isinstance(value, base):
-            return check_plain(base(other), path, max_depth)
-    if isinstance(value, dict):
-        return check_plain(dict(other), path, max_depth)
-    if isinstance(value, (list, tuple)):
-        return check_plain(list(other), path, max_depth)
-    unwrap: Any = getattr(other, "unwrap", None)
-    if callable(unwrap) and hasattr(other, "type"):  # a Message inside a value
-        return check_plain(unwrap(), path, max_depth - 1)
-    item_method: Any = getattr(other, "item", None)
-    if callable(item_method) and getattr(other, "shape", None) == ():  # a numpy scalar
-        return check_plain(item_method(), path, max_depth - 1)
-    raise _refuse(value, path)
 
 
 def type_of(value: Any) -> str:
@@ -163,80 +98,233 @@ def type_of(value: Any) -> str:
         return FLOAT
     if isinstance(value, str):
         return STRING
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return BYTES
     if isinstance(value, dict):
         return OBJECT
-    return ARRAY if isinstance(value, (list, tuple)) else ANY
+    if isinstance(value, (list, tuple)):
+        return ARRAY
+    if isinstance(value, (bytes, bytearray)):
+        return BYTES
+    if arrays.recognized(value) is not None:
+        return ARRAY
+    return BYTES if isinstance(value, memoryview) else ANY
+
+
+# -- messages into bytes -----------------------------------------------------------------------------------------
 
 
 def encode(type_: str, value: Any, path: str = "value", max_depth: int = DEFAULT_DEPTH) -> msgspec.Raw:
-    """The encoded message `[type, value]`.
+    """The encoded message of that type.
+
+    Args:
+        max_depth: how many arrays, maps and options may stand inside one another in its value.
 
     Raises:
         NotAMessageError: the value is no message value, or not one of that type.
     """
-    shaped = _shape(type_, value, path, max_depth)
     try:
-        return msgspec.Raw(_encoder.encode([type_, shaped]))
+        # Most messages are small, and what Python encodes here costs most of them more than what msgspec does.
+        if type(value) is _EXACT.get(type_) or (
+            type(value) is int and type_ == INTEGER and INT_MIN <= value <= INT_MAX
+        ):
+            return msgspec.Raw(_encode(value))
+        return msgspec.Raw(_message(type_, value, path, max_depth, 0)[0])
     except UnicodeEncodeError:
         raise NotAMessageError(
             f"{path}: a text holds half of a surrogate pair, which is not valid Unicode; use .encode(…)"
         ) from None
 
 
-def _shape(type_: str, value: Any, path: str, max_depth: int) -> Any:
-    match type_:
-        case "flow":
-            return None
-        case "boolean":
-            if not isinstance(value, bool):
-                raise NotAMessageError(f"{path}: a boolean is True or False, not {type(value).__name__}")
-        case "integer":
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise NotAMessageError(f"{path}: an integer is needed, not {type(value).__name__}")
-        case "float":
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise NotAMessageError(f"{path}: a float is needed, not {type(value).__name__}")
-            try:
-                return float(value)
-            except OverflowError:
-                raise NotAMessageError(f"{path}: an integer of this size is no float; use a string") from None
-        case "string":
-            if not isinstance(value, str):
-                raise NotAMessageError(f"{path}: a string is needed, not {type(value).__name__}")
-        case "bytes":
-            if not isinstance(value, (bytes, bytearray, memoryview)):
-                raise NotAMessageError(f"{path}: bytes are needed, not {type(value).__name__}")
-        case "object":
-            if not isinstance(value, dict):
-                raise NotAMessageError(f"{path}: an object is a dict, not {type(value).__name__}")
-        case "array":
-            if not isinstance(value, (list, tuple)):
-                raise NotAMessageError(f"{path}: an array is a list, not {type(value).__name__}")
-        case "option":
-            if value is None:
-                return None
-            if max_depth <= 0:
-                raise NotAMessageError(f"{path}: nested too deeply")
-            inner_type, inner = value if _is_typed(value) else (type_of(value), value)
-            return [inner_type, _shape(inner_type, inner, path, max_depth - 1)]
-        case "error":
-            error = value if isinstance(value, ErrorValue) else _to_error(value, path)
-            if not _is_code(error.code):
-                raise NotAMessageError(f"{path}.code: a string or an integer is needed, not {_name(error.code)}")
-            return {
-                k: check_plain(v, f"{path}.{k}", max_depth - 1)
-                for k, v in (("message", error.message), ("code", error.code), ("data", error.data))
-                if v is not None
-            }
-        case "event" | "any":
-            pass
-        case "stream":
-            raise NotAMessageError(f"{path}: streams are not carried by this version of the protocol")
-        case _:
-            raise NotAMessageError(f"{path}: {type_!r} is no message type")
-    return check_plain(value, path, max_depth)
+_EXACT: Final[dict[str, type[Any]]] = {BOOLEAN: bool, STRING: str, BYTES: bytes}
+"""Of these types a value needs no look."""
+
+
+def from_plain(value: Any, path: str = "value", max_depth: int = DEFAULT_DEPTH) -> msgspec.Raw:
+    """The encoded message of a plain value, by its own type."""
+    return encode(type_of(value), value, path, max_depth)
+
+
+class _AlignedArrayInside(Exception):
+    """Not an error: it turns from the quick way of encoding to the other one."""
+
+
+def _small_array(value: Any) -> msgspec.msgpack.Ext:
+    if not isinstance(value, TypedArray):
+        raise NotAMessageError(f"a {type(value).__name__} is not a message value")
+    if arrays.is_aligned(value):
+        raise _AlignedArrayInside
+    return msgspec.msgpack.Ext(forms.ARRAY_CODE, arrays.content(value))
+
+
+_encode: Final = msgspec.msgpack.Encoder(enc_hook=_small_array).encode
+
+_Content = tuple[bytes, bool]
+"""Encoded, and whether an array inside is aligned, which then says how long the headers before it are."""
+
+
+def _message(type_: str, value: Any, path: str, depth: int, start: int) -> _Content:
+    """
+    Args:
+        start: where it begins, from the beginning of the message that it is an option's part of.
+    """
+    write = _WRITERS.get(type_)
+    if write is None:
+        raise NotAMessageError(f"{path}: {type_!r} is no message type")
+    return write(value, path, depth, start)
+
+
+def _flow(value: Any, path: str, depth: int, start: int) -> _Content:
+    return b"\xc0", False
+
+
+def _boolean(value: Any, path: str, depth: int, start: int) -> _Content:
+    if not isinstance(value, bool):
+        raise NotAMessageError(f"{path}: a boolean is True or False, not {type(value).__name__}")
+    return _encode(value), False
+
+
+def _integer(value: Any, path: str, depth: int, start: int) -> _Content:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise NotAMessageError(f"{path}: an integer is needed, not {type(value).__name__}")
+    return _encode(check_plain(value, path)), False
+
+
+def _float(value: Any, path: str, depth: int, start: int) -> _Content:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise NotAMessageError(f"{path}: a float is needed, not {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise NotAMessageError(f"{path}: an integer of this size is no float; use a string") from None
+    # Of the many that are no number, one is written.
+    return _encode(number if number == number else math.nan), False
+
+
+def _string(value: Any, path: str, depth: int, start: int) -> _Content:
+    if not isinstance(value, str):
+        raise NotAMessageError(f"{path}: a string is needed, not {type(value).__name__}")
+    return _encode(check_plain(value, path)), False
+
+
+def _bytes(value: Any, path: str, depth: int, start: int) -> _Content:
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        raise NotAMessageError(f"{path}: bytes are needed, not {type(value).__name__}")
+    return _encode(bytes(cast("bytes", value))), False
+
+
+def _object(value: Any, path: str, depth: int, start: int) -> _Content:
+    if not isinstance(value, dict):
+        raise NotAMessageError(f"{path}: an object is a dict, not {type(value).__name__}")
+    return _plain(value, path, depth, start)
+
+
+def _array(value: Any, path: str, depth: int, start: int) -> _Content:
+    if isinstance(value, (list, tuple)):
+        return _plain(value, path, depth, start)
+    array = arrays.recognized(value)
+    if array is None:
+        raise NotAMessageError(f"{path}: an array is a list, or an array of numbers, not {type(value).__name__}")
+    return b"".join(arrays.extension(array, start)), arrays.is_aligned(array)
+
+
+def _any(value: Any, path: str, depth: int, start: int) -> _Content:
+    return _extension(forms.ANY_CODE, _plain(value, path, depth, start + forms.LONG_HEADER))
+
+
+def _event(value: Any, path: str, depth: int, start: int) -> _Content:
+    return _extension(forms.EVENT_CODE, _plain(value, path, depth, start + forms.LONG_HEADER))
+
+
+def _option(value: Any, path: str, depth: int, start: int) -> _Content:
+    if value is None:
+        return forms.header(forms.OPTION_CODE, 0), False
+    if max(depth, 0) == 0:
+        raise NotAMessageError(f"{path}: nested too deeply")
+    type_, inner = value if _is_typed(value) else (type_of(value), value)
+    return _extension(forms.OPTION_CODE, _message(type_, inner, path, depth - 1, start + forms.LONG_HEADER))
+
+
+def _error(value: Any, path: str, depth: int, start: int) -> _Content:
+    error = value if isinstance(value, ErrorValue) else _to_error(value, path)
+    if not _is_code(error.code):
+        raise NotAMessageError(f"{path}.code: a string or an integer is needed, not {_name(error.code)}")
+    items = [
+        check_plain(member, f"{path}.{name}", depth - 1)
+        for name, member in (("message", error.message), ("code", error.code), ("data", error.data))
+    ]
+    while items[-1] is None:
+        items.pop()
+    return _extension(forms.ERROR_CODE, _packed(items, start + forms.LONG_HEADER))
+
+
+def _stream(value: Any, path: str, depth: int, start: int) -> _Content:
+    raise NotAMessageError(f"{path}: streams are not carried by this version of the protocol")
+
+
+_WRITERS: Final[dict[str, Callable[[Any, str, int, int], _Content]]] = {
+    FLOW: _flow,
+    EVENT: _event,
+    BOOLEAN: _boolean,
+    INTEGER: _integer,
+    FLOAT: _float,
+    STRING: _string,
+    BYTES: _bytes,
+    OBJECT: _object,
+    ARRAY: _array,
+    ANY: _any,
+    OPTION: _option,
+    ERROR: _error,
+    STREAM: _stream,
+}
+
+
+def _extension(code: int, encoded: _Content) -> _Content:
+    content, aligned = encoded
+    header = forms.long_header if aligned else forms.header
+    return header(code, len(content)) + content, aligned
+
+
+def _plain(value: Any, path: str, depth: int, start: int) -> _Content:
+    return _packed(check_plain(value, path, depth), start)
+
+
+def _packed(value: Any, start: int) -> _Content:
+    """A plain value that was checked."""
+    try:
+        return _encode(value), False
+    except _AlignedArrayInside:
+        pieces = _Pieces(start)
+        pieces.add(value)
+        return b"".join(pieces.found), True
+
+
+class _Pieces:
+    """A value in pieces, with the arrays in it where they are aligned: msgspec does not say where it is."""
+
+    def __init__(self, start: int) -> None:
+        self.found: list[bytes | memoryview] = []
+        self._at = start
+
+    def _put(self, *pieces: bytes | memoryview) -> None:
+        self.found += pieces
+        self._at += sum(map(len, pieces))
+
+    def add(self, value: Any) -> None:
+        if isinstance(value, TypedArray):
+            self._put(*arrays.extension(value, self._at))
+            return
+        try:
+            self._put(_encode(value))
+        except _AlignedArrayInside:
+            if isinstance(value, dict):
+                mapping = cast("dict[str, Any]", value)
+                self._put(forms.map_header(len(mapping)))
+                for key, item in mapping.items():
+                    self._put(_encode(key))
+                    self.add(item)
+            else:
+                self._put(forms.array_header(len(value)))
+                for item in value:
+                    self.add(item)
 
 
 def _is_typed(value: Any) -> bool:
@@ -262,147 +350,161 @@ def _to_error(value: Any, path: str) -> ErrorValue:
     raise NotAMessageError(f"{path}: an error needs a message (a string, an exception, or a dict with 'message')")
 
 
-def from_plain(value: Any, path: str = "value", max_depth: int = DEFAULT_DEPTH) -> msgspec.Raw:
-    """The encoded message of a plain value, by its own type."""
-    return encode(type_of(value), value, path, max_depth)
+def _name(value: object) -> str:
+    return type(value).__name__
 
 
-def _no_extensions(code: int, data: memoryview) -> Any:
-    raise MalformedMessageError(f"MessagePack extension type {code} is not allowed")
+# -- bytes into messages -----------------------------------------------------------------------------------------
+
+_QUICK: Final = 16 * 1024
+"""Bytes up to which a message is first read by types that are checked as it is read. What does not fit them is read
+again, and looked through."""
 
 
-_typed_decoder = msgspec.msgpack.Decoder(TypedMessage, ext_hook=_no_extensions)
-_plain_decoder = msgspec.msgpack.Decoder(ext_hook=_no_extensions)
+def _quick_decoders(depth: int) -> list[Callable[[Any], Any]]:
+    integer = Annotated[int, msgspec.Meta(ge=INT_MIN, le=INT_MAX)]
+    scalar: Any = None | bool | integer | float | str
+    type_ = scalar
+    decoders: list[Callable[[Any], Any]] = [msgspec.msgpack.Decoder(type_).decode]
+    for _ in range(depth):
+        type_ = scalar | list[type_] | dict[str, type_]
+        decoders.append(msgspec.msgpack.Decoder(type_).decode)
+    return decoders
 
-_CONTAINERS: Final = frozenset((list, dict))
-_SCALARS: Final = frozenset((type(None), bool, int, float, str, bytes))
+
+_quick: Final = _quick_decoders(4)
+"""By how deep the value may nest. All that these give is plain; what they refuse may still be."""
+_DEEPEST: Final = len(_quick) - 1
+_quick_deepest: Final = _quick[_DEEPEST]
+
+_TYPE_OF_KIND: Final[dict[type[Any], str]] = {
+    type(None): FLOW,
+    bool: BOOLEAN,
+    int: INTEGER,
+    float: FLOAT,
+    str: STRING,
+    list: ARRAY,
+    dict: OBJECT,
+}
 
 
-def verify(value: Any, depth: int) -> None:
-    """That a freshly decoded value is plain: depth, string keys, 64-bit integers, no timestamps.
+class Reader:
+    """Decodes messages from the other side.
 
-    Raises:
-        MalformedMessageError: it is not.
-
-    Element types are gathered by `set(map(type, …))`, so that a long array of scalars costs no Python per element.
+    Args:
+        make: what becomes of the typed arrays in them; they stay TypedArrays where nothing is said.
     """
-    kind = cast("type[Any]", type(value))
-    if kind is int:
-        if value > INT_MAX:
-            raise MalformedMessageError("an integer over 64 bits (signed)")
-        return
-    if kind in _SCALARS:
-        return
-    if kind not in _CONTAINERS:
-        raise MalformedMessageError(f"a {kind.__name__} is no plain value")
-    if depth <= 0:
-        raise MalformedMessageError("nested too deeply")
-    if kind is dict:
-        if any(type(k) is not str for k in value):
-            raise MalformedMessageError("an object's keys must be strings")
-        items: Any = value.values()
-    else:
-        items = value
-    kinds: set[type[Any]] = set(map(type, items))
-    if kinds == _ONLY_INTEGERS:
-        if max(items) > INT_MAX:
-            raise MalformedMessageError("an integer over 64 bits (signed)")
-    elif not kinds <= _NO_LOOK:
-        for item in items:
-            verify(item, depth - 1)
+
+    def __init__(self, make: Callable[[TypedArray], Any] | None = None) -> None:
+        self._make = make
+        self._made: set[type[Any]] = set()
+        self._plain = msgspec.msgpack.Decoder(ext_hook=self._extension).decode
+
+    def decode(self, raw: Encoded, max_depth: int = DEFAULT_DEPTH) -> tuple[str, Any]:
+        """Type and value of an encoded message, checked for what its type promises.
+
+        An `option` comes as None or as a (type, value) tuple, an `error` as ErrorValue.
+
+        Raises:
+            MalformedMessageError: the bytes are no message.
+        """
+        if len(raw) <= _QUICK:
+            read = _quick_deepest if max_depth >= _DEEPEST else _quick[max(max_depth, 0)]
+            try:
+                value = read(raw)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                pass
+            else:
+                return _TYPE_OF_KIND[type(value)], value
+        message = memoryview(raw)
+        if not message:
+            raise MalformedMessageError("not an encoded message: it is empty")
+        first = message[0]
+        if forms.is_extension(first):
+            return self._of_code(*forms.extension(message), max_depth)
+        if forms.TYPE_OF_BYTE[first] == BYTES:
+            return BYTES, bytes(forms.bytes_content(message))
+        value = self._read(message, max_depth)
+        return _TYPE_OF_KIND[type(value)], value
+
+    def _of_code(self, code: int, content: memoryview, depth: int) -> tuple[str, Any]:
+        match code:
+            case forms.ARRAY_CODE:
+                return ARRAY, self._array(content)
+            case forms.EVENT_CODE:
+                return EVENT, self._read(content, depth)
+            case forms.ANY_CODE:
+                return ANY, self._read(content, depth)
+            case forms.OPTION_CODE:
+                if not content:
+                    return OPTION, None
+                if depth <= 0:
+                    raise MalformedMessageError("nested too deeply")
+                return OPTION, self.decode(content, depth - 1)
+            case forms.ERROR_CODE:
+                return ERROR, _error_of(self._read(content, depth))
+            case forms.STREAM_CODE:
+                raise UnfitMessageError("streams are not carried by this version of the protocol")
+            case _:
+                raise MalformedMessageError(f"not an encoded message: an extension of unknown type {code}")
+
+    def _read(self, content: memoryview, depth: int) -> Any:
+        try:
+            value = self._plain(content)
+            verify(value, depth, self._made)
+        except MalformedMessageError:
+            raise
+        except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as e:
+            raise MalformedMessageError(f"not an encoded message: {e}") from None
+        return value
+
+    def _extension(self, code: int, data: memoryview) -> Any:
+        if code != forms.ARRAY_CODE:
+            raise MalformedMessageError(f"MessagePack extension type {code} is not allowed inside a value")
+        made = self._array(data)
+        self._made.add(kind_of(made))
+        return made
+
+    def _array(self, content: memoryview) -> Any:
+        array = arrays.parsed(content)
+        return array if self._make is None else self._make(array)
 
 
-_ONLY_INTEGERS: Final[set[type[Any]]] = {int}
-_NO_LOOK: Final = _SCALARS - {int}
+_reader: Final = Reader()
+decode: Final = _reader.decode
 
 
-def peek_type(raw: bytes | msgspec.Raw) -> str:
-    """The type of an encoded message, without looking at its value.
+def check(raw: Encoded, max_depth: int = DEFAULT_DEPTH) -> str:
+    """The type of an encoded message that is one in every respect. As quick as that can be: of bytes and arrays only
+    the lengths have to be looked at.
 
     Raises:
         MalformedMessageError: the bytes are no message.
     """
-    return _split(raw).type
+    if len(raw) > _QUICK:
+        message = memoryview(raw)
+        if forms.TYPE_OF_BYTE[message[0]] == BYTES:
+            forms.bytes_content(message)
+            return BYTES
+    return decode(raw, max_depth)[0]
 
 
-def _split(raw: bytes | msgspec.Raw) -> TypedMessage:
-    try:
-        message = _typed_decoder.decode(raw)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as e:
-        raise MalformedMessageError(f"not an encoded message: {e}") from None
-    if message.type not in TYPES:
-        raise MalformedMessageError(f"{message.type[:40]!r} is no message type")
-    return message
+def peek_array(raw: Encoded) -> tuple[str, int] | None:
+    """Of a message that was checked and is a typed array, the message type of its elements and how many dimensions it
+    has; of any other, None."""
+    return arrays.peek(memoryview(raw))
 
 
-def decode(raw: bytes | msgspec.Raw, max_depth: int = DEFAULT_DEPTH) -> tuple[str, Any]:
-    """Type and value of an encoded message from the other side, checked for what its type promises.
-
-    An `option` comes as None or as a (type, value) tuple, an `error` as ErrorValue.
-
-    Raises:
-        MalformedMessageError: the bytes are no message, or the value is not of its type.
-    """
-    message = _split(raw)
-    try:
-        value = _plain_decoder.decode(message.value)
-        verify(value, max_depth)
-    except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as e:
-        raise MalformedMessageError(f"{message.type}: {e}") from None
-    return message.type, _of_type(message.type, value)
-
-
-def _of_type(type_: str, value: Any) -> Any:
-    ok = True
-    match type_:
-        case "flow":
-            ok = value is None
-        case "boolean":
-            ok = isinstance(value, bool)
-        case "integer":
-            ok = isinstance(value, int) and not isinstance(value, bool) and INT_MIN <= value <= INT_MAX
-        case "float":
-            ok = isinstance(value, (int, float)) and not isinstance(value, bool)
-            value = float(value) if ok else value
-        case "string":
-            ok = isinstance(value, str)
-        case "bytes":
-            ok = isinstance(value, bytes)
-        case "object":
-            ok = isinstance(value, dict)
-        case "array":
-            ok = isinstance(value, list)
-        case "option":
-            if value is not None:
-                return _inner(value)
-        case "error":
-            fields = cast("dict[str, Any]", value if isinstance(value, dict) else {})
-            ok = isinstance(fields.get("message"), str) and _is_code(fields.get("code"))
-            if ok:
-                value = ErrorValue(fields["message"], fields.get("code"), fields.get("data"))
-        case "stream":
-            raise MalformedMessageError("streams are not carried by this version of the protocol")
+def _error_of(value: Any) -> ErrorValue:
+    match value:
+        case [str(message)]:
+            return ErrorValue(message)
+        case [str(message), str() | int() | None as code, *rest] if _is_code(code):
+            return ErrorValue(message, code, rest[0] if rest else None)
         case _:
-            pass
-    if not ok:
-        wanted = "an error has a message (a string), and may have a code (a string or an integer)"
-        found = f"the value of a message of type {type_!r} is a {_name(cast('object', value))}"
-        raise MalformedMessageError(wanted if type_ == ERROR else found)
-    return cast("Any", value)
-
-
-def _inner(pair: Any) -> tuple[str, Any]:
-    """The message that an option holds. It was decoded with the option: decoding it again at each level would cost
-    the square of the depth."""
-    match pair:
-        case [str(type_), value] if type_ in TYPES:
-            return type_, _of_type(type_, value)
-        case _:
-            raise MalformedMessageError("an option holds nothing, or a message: [type, value]")
-
-
-def _name(value: object) -> str:
-    return type(value).__name__
+            raise UnfitMessageError(
+                "an error has a message (a string), and may have a code (a string or an integer) and data"
+            )
 
 
 def to_plain(type_: str, value: Any) -> Any:
@@ -414,31 +516,3 @@ def to_plain(type_: str, value: Any) -> Any:
             k: v for k, v in (("message", value.message), ("code", value.code), ("data", value.data)) if v is not None
         }
     return value
-
-
-def json_text(value: Any) -> str:
-    """A plain value as one line of JSON. bytes become base64; NaN and infinities become the literals that Python's
-    and JSON5's readers take, since dropping them would lose data."""
-    try:
-        if not _has_odd_float(value):
-            return msgspec.json.encode(value).decode()
-    except (TypeError, ValueError):
-        pass
-    import json
-
-    def fallback(item: object) -> Any:
-        if isinstance(item, (bytes, bytearray, memoryview)):
-            return base64.b64encode(bytes(cast("bytes", item))).decode()
-        raise TypeError(f"{type(item).__name__} has no JSON form")
-
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=fallback)
-
-
-def _has_odd_float(value: Any) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, dict):
-        return any(map(_has_odd_float, cast("dict[str, Any]", value).values()))
-    if isinstance(value, list):
-        return any(map(_has_odd_float, cast("list[Any]", value)))
-    return False
