@@ -5,6 +5,8 @@ What is where (`docs/state.md` tells the user):
     {namespace}:{actor}:{key}   a string of JSON, or a list of strings of JSON
     {namespace}#commits         a hash: actor → the id of the last commit applied (the marker)
 
+Dead letters are in the same namespace (`redis_letters`); a commit that settles one takes it out.
+
 Each commit is one script call on the server, all or nothing, on the condition that the actor's marker still
 is the one that the commit follows. So a request that was given up for lost and arrives late changes nothing,
 and after a lost answer the marker tells what was applied. Waiting for a Redis that is away is not decided
@@ -17,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
+import attrs
 import msgspec
 import redis
 import redis.backoff
@@ -50,6 +53,28 @@ OLDEST_REDIS = 6
 _SCAN_COUNT = 2000
 _ROUNDS = 5
 """How often a commit is planned anew after the actor's marker moved under it."""
+
+
+@attrs.frozen
+class LetterKeys:
+    """Where the dead letters of a namespace are; see `redis_letters`."""
+
+    namespace: str
+
+    @property
+    def letters(self) -> bytes:
+        return f"{self.namespace}#dead-letters".encode()
+
+    @property
+    def marked(self) -> bytes:
+        return f"{self.namespace}#dead-letters-marked".encode()
+
+    @property
+    def totals(self) -> bytes:
+        return f"{self.namespace}#dead-letters-totals".encode()
+
+    def letter(self, id: str) -> bytes:
+        return f"{self.namespace}#dead-letter:{id}".encode()
 
 
 class RedisStore:
@@ -93,6 +118,7 @@ class RedisStore:
         self._namespace = namespace
         self._ttl = None if ttl is None else max(1, round(ttl * 1000))
         self._markers_key = f"{namespace}#commits".encode()
+        self.letter_keys = LetterKeys(namespace)
         self._markers: dict[str, str] = {}
         """What is known of the markers; an actor in doubt is not in it, one without a marker is with ""."""
 
@@ -190,6 +216,14 @@ class RedisStore:
         await trio.lowlevel.checkpoint()
         self._client.close()
 
+    async def execute(self, *command: object) -> Any:
+        """One command of Redis's, for what is kept beside the state.
+
+        Raises:
+            StateUnavailableError: it does not answer, or refuses.
+        """
+        return await self._ask(*command)
+
     async def _learn_markers(self, actors: Iterable[str]) -> None:
         unknown = sorted(actor for actor in actors if actor not in self._markers)
         if not unknown:
@@ -245,8 +279,12 @@ class RedisStore:
         keys = [self._key(commit.actor, op.key) for op in commit.ops]
         # One argument for all operations: redis-py takes longer over many than the server over the work.
         ops = msgspec.msgpack.encode([self._packed(op) for op in commit.ops])
-        names = (commit.actor.encode(), item.after.encode(), commit.commit_id.encode())
-        return [len(keys) + 1, self._markers_key, *keys, *names, ops]
+        arguments: list[bytes | int] = [commit.actor.encode(), item.after.encode(), commit.commit_id.encode(), ops]
+        if commit.settles:
+            places = self.letter_keys
+            keys += [places.letters, places.marked, places.totals, places.letter(commit.settles)]
+            arguments.append(commit.settles.encode())
+        return [len(keys) + 1, self._markers_key, *keys, *arguments]
 
     def _packed(self, op: StateOp) -> tuple[object, ...]:
         # As text, since Redis's reader of MessagePack knows no bytes.
@@ -291,7 +329,7 @@ class RedisStore:
         # What is cut off is where in our script it happened.
         message = str(error).partition(" script: ")[0] or type(error).__name__
         if "WRONGTYPE" in message:
-            message += f" (it is {self._markers_key.decode()!r} that should be a hash: delete it)"
+            message += f" (a key that begins with {self._namespace}# is not what docs/state.md says: delete it)"
         return StateUnavailableError(f"Redis at {self._where}: {message}")
 
 

@@ -84,7 +84,7 @@ async def test_a_marker_that_is_no_hash_says_which_key_to_delete(
     store: RedisStore, redis_server: RedisProcess, namespace: str
 ) -> None:
     redis_server.command(f"SET {namespace}#commits 1")
-    with pytest.raises(StateUnavailableError, match=f"'{namespace}#commits' that should be a hash"):
+    with pytest.raises(StateUnavailableError, match=f"begins with {namespace}# is not what"):
         await store.commit([append("a", 1)])
     redis_server.command(f"DEL {namespace}#commits")
     await store.commit([append("a", 1)])
