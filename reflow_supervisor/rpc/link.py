@@ -118,6 +118,8 @@ class Link:
         self._callbacks: dict[int | str, Callable[[Outcome], None]] = {}
         self._wake = trio.Event()
         self._written = trio.Event()
+        self._held: trio.Event | None = None
+        self._holds = 0
         self._scope = trio.CancelScope()
 
     def attach(self, handler: LinkHandler) -> None:
@@ -189,6 +191,24 @@ class Link:
         self._session.fail(id, code, message)
         self._wake.set()
 
+    # -- back-pressure ------------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> bool:
+        return self._held is not None
+
+    def hold(self) -> None:
+        """Reads nothing more until `release`: when all between is full, the script waits in what it sends. Meanwhile
+        the agent cannot be heard, and so does not count as hung."""
+        if self._held is None:
+            self._held = trio.Event()
+            self._holds += 1
+
+    def release(self) -> None:
+        if self._held is not None:
+            self._held.set()
+            self._held = None
+
     # -- the end ------------------------------------------------------------------------------------------------
 
     def violated(self, detail: str) -> None:
@@ -242,6 +262,8 @@ class Link:
                 while self._session.queued > MAX_QUEUED:
                     self._written = trio.Event()
                     await self._written.wait()
+                while self._held is not None:
+                    await self._held.wait()
                 frame = await self._ws.get_message()
                 self._on_frame()
                 for event in receive(frame):
@@ -280,10 +302,13 @@ class Link:
         assert self._ping_interval is not None
         while True:
             await trio.sleep(self._ping_interval)
+            holds = self._holds
+            if self.held:
+                continue
             with trio.move_on_after(self._ping_timeout) as scope:
                 with contextlib.suppress(LinkClosedError, RequestFailedError, ProtocolViolationError):
                     await self.request("ping", {}, Pong)
-            if scope.cancelled_caught:
+            if scope.cancelled_caught and holds == self._holds:
                 self._over(LinkEnd(ClosedBy.HUNG, f"no answer to a ping within {self._ping_timeout:g} s"))
                 return
 

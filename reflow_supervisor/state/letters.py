@@ -21,11 +21,20 @@ LARGEST = 256 * 1024 * 1024
 """Bytes of one letter's document. Redis takes 512 MiB in one piece."""
 
 
-class Input(msgspec.Struct, frozen=True, kw_only=True):
-    """One message. `shown`: its value as JSON for people, cut short; `exact`: the message as it travels (MessagePack,
-    specs/protocol.md §3), in the document as base64; `size`: how many bytes that is."""
+class Port(msgspec.Struct, frozen=True):
+    """The type of a message, and the type that its inport was declared with."""
 
     type: str
+    declared: str = "any"
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True):
+    """One message. `shown`: its value as JSON for people, cut short; `exact`: the message as it travels (MessagePack,
+    specs/protocol.md §3), in the document as base64; `size`: how many bytes that is; `declared`: the type of its
+    inport."""
+
+    type: str
+    declared: str = "any"
     size: int
     shown: str
     exact: bytes
@@ -69,8 +78,8 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A letter in a list. `ports`: inport → type of the message; `size`: bytes of its document. `number` orders letters by
-    when they first came; `marked`: it is to be replayed."""
+    """A letter in a list. `size`: bytes of its document. `number` orders letters by when they first came; `marked`: it
+    is to be replayed."""
 
     id: str
     node: str
@@ -82,8 +91,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     message: str
     shown: str
-    ports: dict[str, str]
-    initial: list[str]
+    ports: dict[str, Port]
     size: int
     number: int = 0
     marked: bool = False
@@ -121,10 +129,13 @@ def entry_of(letter: Letter, size: int) -> Entry:
         type=letter.cause.type,
         message=cut(letter.cause.message),
         shown=cut(shown),
-        ports={port: message.type for port, message in letter.inputs.items()},
-        initial=letter.initial,
+        ports=ports_of(letter),
         size=size,
     )
+
+
+def ports_of(letter: Letter) -> dict[str, Port]:
+    return {port: Port(message.type, message.declared) for port, message in letter.inputs.items()}
 
 
 def cut(text: str, length: int = SHOWN) -> str:

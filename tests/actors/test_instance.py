@@ -235,7 +235,7 @@ class TestEnding:
                     scope.cancel()
             assert life.sandbox.exit is not None
             nursery.cancel_scope.cancel()
-        assert (world.inbox.in_flight, world.inbox.waiting, world.router.dead_letters) == (0, 1, [])
+        assert (world.inbox.in_flight, world.inbox.waiting, len(world.router.dead_letters)) == (0, 1, 0)
         again = world.inbox.take()
         assert again is not None
         assert (again.attempt, again.failures) == (2, 0)

@@ -17,6 +17,7 @@ from reflow_supervisor.state.letters import (
     DamagedLetterError,
     Input,
     LetterStore,
+    Port,
     decode,
     encode,
     entry_of,
@@ -36,7 +37,13 @@ class TestDocument:
         document = json.loads(encode(make_letter("x1")))
         assert document["first"] == "2024-05-17T12:30:00.250000Z"
         assert document["cause"]["message"] == "no"
-        assert document["inputs"]["v"] == {"type": "integer", "size": 9, "shown": "1", "exact": "kqdpbnRlZ2VyAQ=="}
+        assert document["inputs"]["v"] == {
+            "type": "integer",
+            "declared": "any",
+            "size": 9,
+            "shown": "1",
+            "exact": "kqdpbnRlZ2VyAQ==",
+        }
 
     @pytest.mark.parametrize("value", [2**63 - 1, -(2**63), float("nan"), float("-inf"), -0.0, b"\x00\xff", None])
     def test_every_value_comes_back_to_the_last_bit(self, value: object) -> None:
@@ -54,7 +61,7 @@ class TestDocument:
     def test_a_list_shows_little_of_it(self) -> None:
         long = make_letter("x1", cause=Cause(type="E", message="m" * 1000))
         entry = entry_of(long, 5)
-        assert (len(entry.message), entry.size, entry.ports, entry.last) == (SHOWN, 5, {"v": "integer"}, AT)
+        assert (len(entry.message), entry.size, entry.ports, entry.last) == (SHOWN, 5, {"v": Port("integer")}, AT)
 
 
 class Places:
