@@ -19,7 +19,7 @@ from typing import TypeVar
 import attrs
 import trio
 
-from reflow_supervisor.errors import ReflowError, StateUnavailableError
+from reflow_supervisor.errors import ReflowError, StateUnavailableError, UserError
 from reflow_supervisor.network.dead_letters import DeadLetters, as_kept
 from reflow_supervisor.network.inbox import DeadLetter
 from reflow_supervisor.network.router import Router
@@ -229,5 +229,11 @@ class LetterKeeper:
 def _texts(group: BaseExceptionGroup[ReflowError]) -> list[str]:
     found: list[str] = []
     for error in group.exceptions:
-        found += _texts(error) if isinstance(error, BaseExceptionGroup) else [str(error)]  # pyright: ignore[reportUnknownArgumentType]
+        match error:
+            case BaseExceptionGroup():
+                found += _texts(error)  # pyright: ignore[reportUnknownArgumentType]
+            case UserError():
+                found += [f"{p.message} ({p.hint})" if p.hint else p.message for p in error.problems]
+            case _:
+                found.append(str(error))
     return found

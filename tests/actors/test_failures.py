@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 import trio
 from actors.world import WALL, World, message, settled
@@ -11,7 +13,8 @@ from reflow.wire.messages import Failure
 from reflow_supervisor.actors.endings import LinkDown
 from reflow_supervisor.actors.failures import MAX_MESSAGE, MAX_TRACEBACK, Failures, bounded, text_of
 from reflow_supervisor.network.component import PortDecl
-from reflow_supervisor.network.inbox import Activation
+from reflow_supervisor.network.dead_letters import DeadLetters
+from reflow_supervisor.network.inbox import Activation, Replay
 from reflow_supervisor.rpc.link import ClosedBy, LinkEnd
 from reflow_supervisor.supervision import Exited, ExitReason
 
@@ -106,6 +109,71 @@ class TestFailed:
             await failures.failed(activation, NO)
         assert world.router.edges[0].queued == 1
         assert [letter.activation.id for letter in world.router.dead_letters] == [2, 3]
+
+
+@pytest.mark.trio
+class TestRoom:
+    async def test_while_too_many_letters_wait_the_next_one_stays_in_flight_and_uncounted(self) -> None:
+        world = World(max_attempts=2)
+        failures, letters = Failures(world.host, world.node), Full(world)
+        (first,) = taken(world)
+        await failures.failed(first, NO)
+        assert world.inbox.take() is first, "what has attempts left does not wait"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(failures.failed, first, NO)
+            await settled()
+            assert (world.inbox.is_in_flight(first), first.failures, len(letters)) == (True, 1, 0)
+            letters.is_full = False
+            world.router.bump()
+        assert (world.inbox.idle, [letter.activation for letter in letters]) == (True, [first])
+
+    async def test_a_lost_sandbox_waits_too_and_cancelled_blames_nobody(self) -> None:
+        world = World(max_attempts=1)
+        failures, letters = Failures(world.host, world.node), Full(world)
+        (first,) = taken(world)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(failures.lost, Exited(3))
+            await settled()
+            nursery.cancel_scope.cancel()
+        failures.give_back()
+        assert (first.failures, world.inbox.waiting, len(letters)) == (0, 1, 0)
+
+
+class Full(DeadLetters):
+    """Has no room until it is told so."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__("run", bounded=True)
+        self.is_full = True
+        world.router.dead_letters = self
+
+    @property
+    def full(self) -> bool:
+        return self.is_full
+
+
+@pytest.mark.trio
+class TestReplays:
+    def replayed(self, world: World) -> Activation:
+        world.inbox.replay({"in": message(1)}, (), Replay("x1", 3, 1, datetime(2024, 1, 1, tzinfo=UTC)))
+        world.router.dead_letters.replaying.add("x1")
+        activation = world.inbox.take()
+        assert activation is not None
+        return activation
+
+    async def test_one_that_fails_again_is_the_same_letter(self) -> None:
+        world = World(max_attempts=1)
+        await Failures(world.host, world.node).failed(self.replayed(world), NO)
+        assert world.router.dead_letters.left == {"x1"}
+        assert world.said("error")[-1].startswith("again a dead letter after 1 attempts: no")
+        assert world.said("error")[-1].endswith("id: x1")
+
+    async def test_one_whose_failure_went_to_the_error_port_is_settled_under_an_id_of_its_own(self) -> None:
+        world = World(outports=[PortDecl("error")], edges=["error"])
+        await Failures(world.host, world.node).failed(self.replayed(world), NO)
+        assert world.faulty.calls == [["run:1:failed"]]
+        assert [port for port, _ in world.arrived()] == ["error"]
+        assert (world.router.dead_letters.replaying, world.inbox.idle) == (set(), True)
 
 
 @pytest.mark.trio
