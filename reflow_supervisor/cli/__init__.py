@@ -15,7 +15,7 @@ from reflow_supervisor.errors import ExitCode, UserError
 from reflow_supervisor.scaffold.commands import init, new_actor
 
 from . import look, operate
-from .dead_letters import dead_letters
+from .letters import dead_letters
 from .run import run
 from .shared import print_problems
 
