@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import trio
 from click.testing import CliRunner, Result
-from reflow_supervisor.cli.letters import dead_letters
 from state.letter_samples import AT, make_letter
 
 from reflow_supervisor.cli import letters as module
+from reflow_supervisor.cli.letters import dead_letters
 from reflow_supervisor.control.protocol import DeadLetter, DeadLetters, ErrorInfo, LettersDone, ShownLetter
 from reflow_supervisor.state.letters import Cause
 
