@@ -75,8 +75,6 @@ class Activations:
     ) -> None:
         self.overran: TimedOut | None = None
         """Set when the sandbox was killed because an activation did not end."""
-        self.overran_by: int | None = None
-        """The id of that activation."""
         self._router = host.router
         self._node = node
         self._link = link
@@ -150,7 +148,6 @@ class Activations:
             if self._link.held:
                 self._running_since = trio.current_time()  # its answer may have come, and was not read
             elif self._handed and trio.current_time() >= self._running_since + timeout + KILL_GRACE:
-                self.overran_by = self._handed[0].activation.id
                 self.overran = TimedOut(f"activation {self._handed[0].activation.id}", timeout)
                 self._kill(f"an activation did not end within {timeout:g} s, nor when it was interrupted")
                 return
@@ -173,6 +170,9 @@ class Activations:
             return
         else:
             failure = error.decode_data(Failure) or Failure(type="Error", message=error.message)
+            if error.code == Code.DEADLINE_EXCEEDED and self._node.plan.timeout is not None:
+                # What it was interrupted by in its language is of no interest; where it was, is.
+                failure.type, failure.message = "TimeoutError", f"it took longer than {self._node.plan.timeout:g} s"
             self._answers.append((handed, bounded(failure)))
         if error is None:
             self._handed.popleft()

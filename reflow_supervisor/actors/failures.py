@@ -93,19 +93,19 @@ class Failures:
         self._host.report("error", self._node.id, text_of(failure))
         self._note(failure.type, failure.message, failure.traceback)
 
-    async def lost(self, reason: ExitReason, guilty: int | None = None) -> None:
-        """The sandbox is gone, and with it what was in flight. `guilty`: the activation that it was ended for."""
+    async def lost(self, reason: ExitReason) -> None:
+        """The sandbox is gone, and with it what was in flight."""
         node = self._node
         kind, text = type(reason).__name__, str(reason)
         if not node.inbox.in_flight:
             self._note(kind, text, "")
             return
-        await self._room_for(node.inbox.guilty(guilty))
+        await self._room_for(node.inbox.guilty())
         at = self._host.wall_clock()
         node.meter.failure(kind, text, "", at)
         # What a link says of its end is a sentence already.
         message = text if isinstance(reason, LinkDown) else f"the sandbox {text}"
-        self._bury(node.inbox.lost(Failure(type=kind, message=message), at, guilty))
+        self._bury(node.inbox.lost(Failure(type=kind, message=message), at))
         self._host.router.bump()
 
     def give_back(self) -> None:

@@ -44,8 +44,6 @@ class Instance:
         self._node = node
         self._committer = Committer(host, node)
         self._failures = Failures(host, node)
-        self._guilty: int | None = None
-        """The activation that the sandbox was ended for."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """
@@ -71,7 +69,7 @@ class Instance:
                     node.sandbox, node.started_at = lease.sandbox, host.wall_clock()
                     reason = await self._live(lease.sandbox, lease.link, started)
                 if reason is not None:
-                    await self._failures.lost(reason, self._guilty)
+                    await self._failures.lost(reason)
                     raise ChildExit(reason)
         finally:
             node.sandbox = node.started_at = None
@@ -169,7 +167,6 @@ class Instance:
         """Why it is over; the sandbox is gone when that is known."""
         if activations.overran is not None:
             await sandbox.wait()
-            self._guilty = activations.overran_by
             return activations.overran
         end = link.end
         if end is not None and end.by is ClosedBy.LOST:

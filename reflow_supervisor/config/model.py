@@ -123,6 +123,11 @@ class RedisConfig:
         "embedded",
         secret=True,
     )
+    fsync: Literal["everysec", "always"] = key(
+        "When the embedded server's file is on the disk: within a second, or before a commit is acknowledged. See "
+        "docs/state.md for what each survives.",
+        "everysec",
+    )
     namespace: Annotated[str, Text(r"[\w.-]{1,64}", "a namespace (letters, digits, `_`, `.`, `-`)")] = key(
         "First part of every key: `{namespace}:{node}:{key}`.", "reflow"
     )

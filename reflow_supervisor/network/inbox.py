@@ -238,16 +238,15 @@ class Inbox:
         del self._in_flight[activation.id]
         self._hand_out_again()
 
-    def guilty(self, known: int | None = None) -> Activation | None:
-        """Who is to blame for the end of the sandbox: the one that is known, by its id, else the only one in flight."""
-        if known is not None:
-            return self._in_flight.get(known)
+    def guilty(self) -> Activation | None:
+        """Who is to blame for the end of the sandbox: the only one in flight. Of several it could be any: a script that
+        lets nothing else run also keeps the answers of those before it from leaving."""
         return next(iter(self._in_flight.values())) if len(self._in_flight) == 1 else None
 
-    def lost(self, failure: Failure, at: float = 0.0, known: int | None = None) -> DeadLetter | None:
+    def lost(self, failure: Failure, at: float = 0.0) -> DeadLetter | None:
         """The sandbox is gone: everything in flight waits again. Where nobody can be blamed (see `guilty`), all are
         suspects, and go alone next time."""
-        guilty = self.guilty(known)
+        guilty = self.guilty()
         if guilty is None:
             for activation in self._in_flight.values():
                 activation.suspect = True

@@ -90,13 +90,22 @@ class RedisStore:
         ttl: how many seconds a written key lives where the operation does not say; None: it stays.
         timeout: the longest wait, in seconds, for a connection and for an answer.
         threads: the most calls, and connections, at a time.
+        on_set_back: told of an actor whose marker is neither the last one that Redis acknowledged here nor one that
+            is in doubt: what was acknowledged is not there any more.
 
     Raises:
         UserError: the URL is none.
     """
 
     def __init__(
-        self, url: str, *, namespace: str, ttl: float | None = None, timeout: float = 3.0, threads: int = 4
+        self,
+        url: str,
+        *,
+        namespace: str,
+        ttl: float | None = None,
+        timeout: float = 3.0,
+        threads: int = 4,
+        on_set_back: Callable[[str], None] = lambda actor: None,
     ) -> None:
         self._where = _without_credentials(url)
         try:
@@ -119,6 +128,9 @@ class RedisStore:
         self._ttl = None if ttl is None else max(1, round(ttl * 1000))
         self._markers_key = f"{namespace}#commits".encode()
         self.letter_keys = LetterKeys(namespace)
+        self._acknowledged: dict[str, str] = {}
+        """The last commit of each actor that is known to have been applied."""
+        self._on_set_back = on_set_back
         self._markers: dict[str, str] = {}
         """What is known of the markers; an actor in doubt is not in it, one without a marker is with ""."""
 
@@ -190,6 +202,7 @@ class RedisStore:
         actors = {commit.actor for commit in commits}
         for _ in range(_ROUNDS):
             await self._learn_markers(actors)
+            self._compare(commits)
             todo = pending(commits, self._markers)
             if not todo:
                 return
@@ -211,6 +224,7 @@ class RedisStore:
         # Last, so that a clear that was cut short can be told from one that was not.
         await self._ask("HDEL", self._markers_key, actor.encode())
         self._markers.pop(actor, None)
+        self._acknowledged.pop(actor, None)
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -232,6 +246,17 @@ class RedisStore:
         values: list[bytes | None] = await self._ask("HMGET", self._markers_key, *fields)
         for actor, value in zip(unknown, values, strict=True):
             self._markers[actor] = "" if value is None else value.decode(errors="replace")
+
+    def _compare(self, commits: Sequence[StateCommit]) -> None:
+        """Looks whether what was acknowledged is still there, or these commits or the first of them in its place."""
+        in_doubt: dict[str, set[str]] = {}
+        for commit in commits:
+            in_doubt.setdefault(commit.actor, set()).add(commit.commit_id)
+        for actor, ids in in_doubt.items():
+            marker, last = self._markers[actor], self._acknowledged.get(actor)
+            if last is not None and marker != last and marker not in ids:
+                self._on_set_back(actor)
+            self._acknowledged[actor] = marker
 
     async def _apply(self, todo: Sequence[Pending]) -> bool:
         """Applies commits in one round trip. Returns whether some were overtaken and have to be planned
@@ -259,6 +284,7 @@ class RedisStore:
                         commit.actor, commit.ops[place].key, expected="a list", found=_in_words(answer[2])
                     )
         for actor, marker in markers.items():
+            self._acknowledged[actor] = marker
             if actor not in overtaken and actor not in refused:
                 self._markers[actor] = marker
         for error in refused.values():

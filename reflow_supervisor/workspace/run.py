@@ -100,6 +100,7 @@ class Run:
         self._code = ExitCode.DONE
         self._error: UserError | None = None
         self._workers: Workers | None = None
+        self._services: Services | None = None
         self._status: Status | None = None
         for kind, names, exposed in (
             ("inport", [f.port for f in feeds], prepared.graph.inports),
@@ -170,7 +171,7 @@ class Run:
             on_failure=self._on_failure,
             run_id=secrets.token_hex(6),
         )
-        services = Services(
+        services = self._services = Services(
             config,
             backend,
             needed=workers.runtimes,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 
 import trio
@@ -63,13 +63,16 @@ class RedisPlace:
     `server` is the embedded one, None where another one is configured.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, on_set_back: Callable[[str], None] = lambda actor: None) -> None:
         settings, limits = config.workspace.redis, config.limits
         url = settings.url
         directory = config.data_dir / "redis"
-        self.server = EmbeddedRedis(directory) if url == "embedded" else None
+        self.server = EmbeddedRedis(directory, fsync=settings.fsync) if url == "embedded" else None
         self.store = RedisStore(
-            url if self.server is None else self.server.url, namespace=settings.namespace, ttl=settings.ttl
+            url if self.server is None else self.server.url,
+            namespace=settings.namespace,
+            ttl=settings.ttl,
+            on_set_back=on_set_back,
         )
         self.letters = RedisLetters(self.store, Bounds(limits.dead_letters, limits.dead_letters_size))
         self.kind = "embedded" if self.server else "unix" if url.startswith("unix:") else "tcp"
@@ -135,8 +138,8 @@ class Services:
         self._pool: SandboxPool[Link] | None = None
         self._changed = trio.Event()
         self._stateful = stateful
-        self._redis = RedisPlace(config)
-        self._retrying = RetryingStore(self._redis.store, rng=rng, on_change=self._tell)
+        self.redis = RedisPlace(config, self._tell_set_back)
+        self._retrying = RetryingStore(self.redis.store, rng=rng, on_change=self._tell)
 
     @property
     def store(self) -> StateStore:
@@ -145,13 +148,13 @@ class Services:
 
     @property
     def letters(self) -> Place:
-        redis = self._redis
+        redis = self.redis
         if self._stateful:
             return Place(redis.letters)
         return Place(redis.letters, redis.opened, at_hand=False, expected=redis.may_hold_something)
 
     def redis_status(self) -> RedisStatus:
-        return RedisStatus(kind=self._redis.kind if self._stateful else "memory", available=self._retrying.available)
+        return RedisStatus(kind=self.redis.kind if self._stateful else "memory", available=self._retrying.available)
 
     def _tell(self, now: Availability) -> None:
         if now.available:
@@ -159,13 +162,21 @@ class Services:
         else:
             self._report("warning", "", f"the state store is away, commits wait: {now.reason}")
 
+    def _tell_set_back(self, actor: str) -> None:
+        self._report(
+            "error",
+            actor,
+            "its state in Redis is not the one that was committed last: Redis lost its last moments (workspace.redis."
+            f"fsync), was emptied, or somebody else writes there; `reflow-supervise restart {actor}` has it read anew",
+        )
+
     def specs(self, provider: ControlProvider, keeper: LetterKeeper) -> list[ChildSpec]:
         """The children, in the order of their start."""
         children: list[ChildSpec] = [ChildSpec("control", self._control(provider))]
         if self._stateful:
-            if self._redis.server is not None:
+            if self.redis.server is not None:
                 # It has its own bound on stopping, which ends in a kill; the supervisor's is for a bug in that.
-                children.append(ChildSpec("redis", self._redis.server.run, shutdown=30))
+                children.append(ChildSpec("redis", self.redis.server.run, shutdown=30))
             children.append(ChildSpec("state", self._state))
         children.append(ChildSpec("dead-letters", keeper.run, shutdown=30))
         if self._needed:
@@ -185,7 +196,7 @@ class Services:
         return serve
 
     async def _state(self, *, task_status: trio.TaskStatus[None]) -> None:
-        await self._redis.check()
+        await self.redis.check()
         task_status.started()
         await trio.sleep_forever()
 
@@ -216,4 +227,4 @@ class Services:
                 self._pool, self._changed = None, trio.Event()
 
     async def aclose(self) -> None:
-        await self._redis.aclose()
+        await self.redis.aclose()

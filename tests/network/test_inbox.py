@@ -116,17 +116,6 @@ def test_a_lost_sandbox_blames_nobody_of_several_and_hands_them_out_alone() -> N
     assert again.failures == 1
 
 
-def test_where_the_guilty_one_is_known_it_is_blamed_and_the_others_are_no_suspects() -> None:
-    inbox = fed(3, max_attempts=1)
-    first, second, third = take_all(inbox)
-    assert inbox.guilty() is None
-    assert inbox.guilty(first.id) is first
-    letter = inbox.lost(FAILURE, at=5.0, known=first.id)
-    assert letter is not None
-    assert (letter.activation, letter.at, first.first_failed) == (first, 5.0, 5.0)
-    assert take_all(inbox) == [second, third]
-
-
 def test_a_message_that_kills_every_sandbox_is_given_up_and_its_neighbours_are_not() -> None:
     inbox = fed(3, max_attempts=2)
     buried: list[int] = []
