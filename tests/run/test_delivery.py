@@ -252,9 +252,7 @@ async def test_what_an_attempt_has_sent_no_later_one_sends_again(ws: Workspace) 
 
 
 @pytest.mark.parametrize("file", ["a.actor.py", "a.actor.js"])
-async def test_a_flood_from_one_activation_waits_for_its_slow_reader_and_fills_nothing(
-    ws: Workspace, file: str
-) -> None:
+async def test_a_flood_from_one_activation_waits_for_its_reader_and_fills_nothing(ws: Workspace, file: str) -> None:
     count, capacity = 4000, 10
     if file.endswith(".py"):
         ws.actor(f'for n in range({count}):\n    context.send("o", n)\nreturn {{"o": v}}')
