@@ -58,6 +58,16 @@ EXAMPLES = {
         ("the workspace, drained", "stop"),
         ("the workspace, at once", "stop --now"),
     ],
+    "dead-letters list": [
+        ("what failed last, and why", "dead-letters list"),
+        ("of one node, for programs", "dead-letters list --node window --limit 1000 --json"),
+    ],
+    "dead-letters show": [("with the traceback and the input", "dead-letters show k3f2ax7q4m")],
+    "dead-letters replay": [
+        ("two of them, in this order", "dead-letters replay k3f2ax7q4m zq5b2lmc3o"),
+        ("all of one node, when its script is mended", "dead-letters replay --all --node window"),
+    ],
+    "dead-letters drop": [("one", "dead-letters drop k3f2ax7q4m"), ("all of them", "dead-letters drop --all")],
     "version": [("", "version --json")],
 }
 

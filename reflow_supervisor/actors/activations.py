@@ -2,7 +2,8 @@
 
 A message's way: `_hand_out` takes an activation from the inbox and sends it; the agent's answer comes to `_answered`,
 on the link's task, and waits; `run` commits the answers in their order (`commit`), or deals with a failure
-(`failures`). What the script sends meanwhile comes to `sent` and is placed at once.
+(`failures`). What the script sends meanwhile comes to `sent` and waits in the same order: for the commits before it,
+and for room. Where too much of it waits, nothing more is read from the link, so that in the end the script waits.
 
 This module decides which answers count. An agent answers in the order in which it was given activations, and after
 one that failed it skips those of the same epoch; the inbox hands them out again. An answer that is out of order breaks
@@ -35,15 +36,25 @@ MAX_BATCH = 64
 KILL_GRACE = 1.0
 """Seconds between an activation's timeout and the end of a sandbox that did not yield to it."""
 
+MAX_SENT = 1024
+MAX_SENT_BYTES = 16 * 1024 * 1024
+"""Messages of `context.send` that wait, and bytes of them, at most, before the agent is not listened to."""
+
 
 @attrs.define(eq=False)
 class _Handed:
-    """An activation in the agent's hands. `at`: when it was handed out; `refusal`: what it sent and may not."""
+    """An activation in the agent's hands.
+
+    `at`: when it was handed out; `waiting`: messages that it sent and that are not placed yet; `refusal`: why what it
+    sent makes it fail; `muted`: what it still sends is dropped.
+    """
 
     activation: Activation
     attempt: int
     at: float
+    waiting: int = 0
     refusal: Failure | None = None
+    muted: bool = False
 
 
 class Activations:
@@ -73,7 +84,10 @@ class Activations:
         self._handed: deque[_Handed] = deque()
         self._running_since = 0.0
         """When the first of those handed out can have begun: when the one before it was answered."""
-        self._answers: deque[tuple[_Handed, messages.Commit | Failure]] = deque()
+        self._answers: deque[tuple[_Handed, messages.Commit | Failure | messages.Send]] = deque()
+        """And what was sent before them."""
+        self._sent = 0
+        self._sent_bytes = 0
         self._failing = False
         """A failure is to be dealt with: what is handed out before that would be skipped, or left with an agent that is
         about to be replaced."""
@@ -129,6 +143,8 @@ class Activations:
         if timeout is None:
             return
         while True:
+            if self._link.held:
+                self._running_since = trio.current_time()  # its answer may have come, and was not read
             since = self._running_since if self._handed else trio.current_time()
             over_at = since + timeout + KILL_GRACE + self._link.patience(since)
             if self._handed and trio.current_time() >= over_at:
@@ -155,6 +171,9 @@ class Activations:
             return
         else:
             failure = error.decode_data(Failure) or Failure(type="Error", message=error.message)
+            if error.code == Code.DEADLINE_EXCEEDED and self._node.plan.timeout is not None:
+                # What it was interrupted by in its language is of no interest; where it was, is.
+                failure.type, failure.message = "TimeoutError", f"it took longer than {self._node.plan.timeout:g} s"
             self._answers.append((handed, bounded(failure)))
         if error is None:
             self._handed.popleft()
@@ -165,7 +184,7 @@ class Activations:
         self._wake.set()
 
     def sent(self, sent: messages.Send) -> None:
-        """`context.send` of the running activation.
+        """`context.send` of the running activation: lets it wait for its turn.
 
         Raises:
             ProtocolViolationError: it is no message, or one before it is missing.
@@ -175,11 +194,11 @@ class Activations:
             return
         if handed.refusal is not None:
             return  # the activation is going to fail
-        activation = handed.activation
-        if sent.index < activation.sent:
+        known = handed.activation.sent + handed.waiting
+        if sent.index < known:
             return  # an earlier attempt's was placed
-        if sent.index > activation.sent:
-            raise ProtocolViolationError(f"message {sent.index} of an activation came after {activation.sent} others")
+        if sent.index > known:
+            raise ProtocolViolationError(f"message {sent.index} of an activation came after {known} others")
         try:
             self._committer.check_output(sent.port, sent.message)
         except BrokenAnswerError as e:
@@ -187,10 +206,19 @@ class Activations:
         except RefusedError as e:
             handed.refusal = e.failure
             return
-        activation.sent += 1
-        self._node.meter.emitted += 1
-        self._router.place(self._node.id, sent.port, sent.message)
-        self._router.bump()
+        handed.waiting += 1
+        self._answers.append((handed, sent))
+        self._count_sent(1, sent)
+        self._wake.set()
+
+    def _count_sent(self, change: int, sent: messages.Send) -> None:
+        self._sent += change
+        self._sent_bytes += change * memoryview(sent.message).nbytes
+        if self._sent >= MAX_SENT or self._sent_bytes >= MAX_SENT_BYTES:
+            self._link.hold()
+        elif self._link.held and self._sent <= MAX_SENT // 2 and self._sent_bytes <= MAX_SENT_BYTES // 2:
+            self._link.release()
+            self._running_since = trio.current_time()
 
     # -- commit -------------------------------------------------------------------------------------------------
 
@@ -203,7 +231,9 @@ class Activations:
             while self._answers:
                 first, answer = self._answers[0]
                 try:
-                    if isinstance(answer, Failure):
+                    if isinstance(answer, messages.Send):
+                        await self._place_sent()
+                    elif isinstance(answer, Failure):
                         await self._failures.failed(first.activation, answer)
                         self._failing = False
                         self._answers.popleft()
@@ -225,6 +255,26 @@ class Activations:
             await self._wake.wait()
             self._wake = trio.Event()
 
+    async def _place_sent(self) -> None:
+        """Lets out what was sent and has its turn, as there is room."""
+        router, node = self._router, self._node
+        while self._answers and isinstance(sent := (front := self._answers[0])[1], messages.Send):
+            handed = front[0]
+            while not handed.muted and not router.has_room(node.id, [sent.port]):
+                router.bump()  # what was placed so far has to be taken, or there will never be room
+                await router.changed.wait()
+            if not handed.muted and (refusal := router.refusal(node.id, [sent.port])):
+                handed.muted = True
+                handed.refusal = handed.refusal or Failure(type="MailboxFullError", message=refusal)
+            if not handed.muted:
+                handed.activation.sent += 1
+                node.meter.emitted += 1
+                router.place(node.id, sent.port, sent.message)
+            handed.waiting -= 1
+            self._answers.popleft()
+            self._count_sent(-1, sent)
+        router.bump()
+
     async def _commit_batch(self, handed: _Handed, answer: messages.Commit) -> None:
         """Commits the first answer, when there is room for it, and with it those behind it that are ready.
 
@@ -237,7 +287,7 @@ class Activations:
         batch = [first]
         # Only now: while it waited for room, more may have come.
         for later, its_answer in islice(self._answers, 1, MAX_BATCH):
-            if isinstance(its_answer, Failure):
+            if not isinstance(its_answer, messages.Commit):
                 break
             try:
                 decided = self._decide(later, its_answer)

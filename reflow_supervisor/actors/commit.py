@@ -116,7 +116,9 @@ class Committer:
         for port, message in answer.outputs:
             self.check_output(port, message)
         plan = self._node.plan
-        return Decided(activation, StateCommit(plan.node, f"{plan.run_id}:{activation.id}", ops), answer.outputs, since)
+        settles = "" if activation.replay is None else activation.replay.letter
+        state = StateCommit(plan.node, f"{plan.run_id}:{activation.id}", ops, settles)
+        return Decided(activation, state, answer.outputs, since)
 
     async def wait_for_room(self, decided: Decided) -> None:
         """
@@ -147,25 +149,26 @@ class Committer:
             RefusedError: the state of one of them does not fit to what its keys hold. Those before it have taken
                 effect; it and those behind it have not.
         """
-        node = self._node
-        states = [decided.state for decided in batch if decided.state.ops]
+        node, router = self._node, self._host.router
+        states = [decided.state for decided in batch if decided.state.ops or decided.state.settles]
+        refusal: StateCorruptError | None = None
+        good = len(states)
         if states:
             node.decided = batch
+            ports = [port for decided in batch for port in _ports(decided)]
+            router.promise(node.id, ports)
             try:
                 await node.store.commit(states)
             except StateCorruptError as error:
-                good = await self._applied(states[:-1])
-                refused = states[good]
-                for decided in batch:
-                    if decided.state is refused:
-                        break
-                    self._finish(decided)
-                node.decided = ()
-                raise RefusedError(_state_failure(refused, error)) from None
+                refusal, good = error, await self._applied(states[:-1])
+            finally:
+                router.promise(node.id, ports, -1)
             node.decided = ()
         for decided in batch:
+            if refusal is not None and decided.state is states[good]:
+                raise RefusedError(_state_failure(decided.state, refusal))
             self._finish(decided)
-        self._host.router.bump()
+        router.bump()
 
     async def _applied(self, states: Sequence[StateCommit]) -> int:
         """How many of these were applied, in front of one that was refused: with those alone the store has no quarrel,
@@ -186,6 +189,9 @@ class Committer:
             router.place(node.id, port, message)
         node.inbox.done(decided.activation)
         node.meter.committed(len(decided.outputs), trio.current_time() - decided.since)
+        if (settled := decided.state.settles) != "":
+            router.dead_letters.gone(settled)
+            self._host.report("info", node.id, f"dead letter {settled} was replayed")
 
 
 def _ports(decided: Decided) -> list[str]:

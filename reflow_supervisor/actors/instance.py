@@ -69,7 +69,7 @@ class Instance:
                     node.sandbox, node.started_at = lease.sandbox, host.wall_clock()
                     reason = await self._live(lease.sandbox, lease.link, started)
                 if reason is not None:
-                    self._failures.lost(reason)
+                    await self._failures.lost(reason)
                     raise ChildExit(reason)
         finally:
             node.sandbox = node.started_at = None

@@ -15,6 +15,7 @@ from reflow_supervisor.errors import ExitCode, UserError
 from reflow_supervisor.scaffold.commands import init, new_actor
 
 from . import look, operate
+from .letters import dead_letters
 from .run import run
 from .shared import print_problems
 
@@ -39,6 +40,7 @@ for command in (
     operate.start,
     operate.pause,
     operate.resume,
+    dead_letters,
     look.doctor,
     look.version,
 ):

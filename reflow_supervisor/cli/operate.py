@@ -113,6 +113,9 @@ def status(config_path: Path | None, as_json: bool) -> None:
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("".join(c if c.isprintable() else "?" for c in line).rstrip())
+    for edge in snapshot.edges:
+        if edge.dropped:
+            click.echo(f"{edge.source} -> {edge.target}: {edge.dropped} dropped, {edge.delivered} delivered")
 
 
 @click.command()

@@ -118,7 +118,8 @@ def run(
 
 def _summary(outcome: Outcome) -> str:
     collected = ", ".join(f"{n} from {port}" for port, n in outcome.collected.items()) or "nothing collected"
-    return f"{outcome.fed} fed, {collected}; {outcome.restarts} restarts, {outcome.dead_letters} dead letters"
+    unkept = f" ({outcome.unkept} could not be kept: the log has them in full)" if outcome.unkept else ""
+    return f"{outcome.fed} fed, {collected}; {outcome.restarts} restarts, {outcome.dead_letters} dead letters{unkept}"
 
 
 def _errors(logs: Logs) -> list[str]:
@@ -133,6 +134,7 @@ def _as_fields(outcome: Outcome) -> dict[str, Any]:
         "collected": dict(outcome.collected),
         "restarts": outcome.restarts,
         "dead_letters": outcome.dead_letters,
+        "unkept": outcome.unkept,
     }
 
 

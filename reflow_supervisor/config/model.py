@@ -123,6 +123,11 @@ class RedisConfig:
         "embedded",
         secret=True,
     )
+    fsync: Literal["everysec", "always"] = key(
+        "When the embedded server's file is on the disk: within a second, or before a commit is acknowledged. See "
+        "docs/state.md for what each survives.",
+        "everysec",
+    )
     namespace: Annotated[str, Text(r"[\w.-]{1,64}", "a namespace (letters, digits, `_`, `.`, `-`)")] = key(
         "First part of every key: `{namespace}:{node}:{key}`.", "reflow"
     )
@@ -189,6 +194,13 @@ class LimitsConfig:
     )
     max_attempts: Annotated[int, Integer(1, 1000)] = key(
         "How often an input is tried before it becomes a dead letter.", 3
+    )
+    dead_letters: Annotated[int, Integer(0, 100_000)] = key(
+        "Dead letters that are kept; what is given up when there are so many is written to the log in full instead.",
+        10_000,
+    )
+    dead_letters_size: Annotated[int, Size(0)] = key(
+        "Bytes that the documents of all dead letters may have together.", 256 * _MB
     )
     activation_timeout: Annotated[float, Duration(0.001)] | None = key(
         "How long one activation may take, where neither actor nor node says so; null: for ever.", 30.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,15 @@ from wsproto.utilities import LocalProtocolError
 
 from reflow_supervisor.control import endpoint, protocol
 from reflow_supervisor.control.endpoint import Disconnected
-from reflow_supervisor.control.protocol import ControlError, DeadLetters, Incoming, Snapshot, Version
+from reflow_supervisor.control.protocol import (
+    ControlError,
+    DeadLetters,
+    Incoming,
+    LettersDone,
+    ShownLetter,
+    Snapshot,
+    Version,
+)
 from reflow_supervisor.rpc.stream import WatchedStream
 
 __all__ = ["Client", "ControlError", "Disconnected", "open_client"]
@@ -127,8 +135,30 @@ class Client:
     async def version(self) -> Version:
         return await self._ask("version", Version)
 
-    async def dead_letters(self, limit: int = 100) -> DeadLetters:
-        return await self._ask("dead_letters.list", DeadLetters, limit=limit)
+    async def dead_letters(self, limit: int = 100, node: str = "") -> DeadLetters:
+        return await self._ask("dead_letters.list", DeadLetters, limit=limit, node=node)
+
+    async def dead_letter(self, letter_id: str) -> ShownLetter:
+        return await self._ask("dead_letters.show", ShownLetter, id=letter_id)
+
+    async def replay_dead_letters(self, ids: Sequence[str] | None, node: str = "") -> LettersDone:
+        """None: all, of that node where it is not ""."""
+        return await self._of_letters("replay", ids, node)
+
+    async def drop_dead_letters(self, ids: Sequence[str] | None, node: str = "") -> LettersDone:
+        return await self._of_letters("drop", ids, node)
+
+    async def _of_letters(self, what: str, ids: Sequence[str] | None, node: str) -> LettersDone:
+        method = f"dead_letters.{what}"
+        if ids is None:
+            return await self._ask(method, LettersDone, all=True, node=node)
+        done: list[str] = []
+        refused: dict[str, str] = {}
+        for start in range(0, len(ids), protocol.MAX_LETTERS):
+            part = await self._ask(method, LettersDone, ids=list(ids[start : start + protocol.MAX_LETTERS]))
+            done += part.done
+            refused |= part.refused
+        return LettersDone(done=tuple(done), refused=refused)
 
     async def call(self, method: str, **params: Any) -> Any:
         """Any method by its name, with its result as plain JSON values.

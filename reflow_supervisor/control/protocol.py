@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from reflow_supervisor.errors import ReflowError
+from reflow_supervisor.state.letters import Letter
 
 VERSION = 1
 RESOURCE = "/control"
@@ -24,6 +25,10 @@ MAX_RESPONSE = 64 * 1024 * 1024
 """Bytes of a message to a client, which refuses more: some 50 000 actors."""
 MAX_TRACEBACK = 16 * 1024
 """Characters of one traceback; what is cut is its beginning, since the end says what went wrong."""
+MAX_LETTERS = 1000
+"""Ids of dead letters in one request."""
+MAX_LETTER = 16 * 1024 * 1024
+"""Bytes of exact inputs that are sent with one letter."""
 MAX_LINE = 2 * 1024
 """Characters of a reason, a message or a log line."""
 TRACEBACK_BUDGET = 1024 * 1024
@@ -37,6 +42,8 @@ Boundary = Literal["microVM", "namespaces", "NONE"]
 WorkspaceState = Literal["starting", "running", "draining", "stopped"]
 ActorState = Literal["starting", "running", "backoff", "stopped", "failed", "paused"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+LetterState = Literal["dead", "marked", "replaying", "unkept"]
+"""`marked`: to be replayed by the next run; `replaying`: by this one; `unkept`: in the supervisor's memory only."""
 
 _Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[str, msgspec.Meta(max_length=64)]
 
@@ -101,13 +108,15 @@ class ActorStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EdgeStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One connection, its ends as "actor.port". `full` is true while its producer waits for room."""
+    """One connection, its ends as "actor.port". `full` is true while its producer waits for room; `dropped` are
+    messages that its `on_full` let go."""
 
     source: str = msgspec.field(name="from")
     target: str = msgspec.field(name="to")
     delivered: int = 0
     queued: int = 0
     full: bool = False
+    dropped: int = 0
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,7 +220,34 @@ class SubscribeParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class DeadLettersParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`node` "": of every node."""
+
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    node: Annotated[str, msgspec.Meta(max_length=256)] = ""
+
+
+LetterId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+class DeadLetterParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: LetterId
+
+
+class SelectionParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which dead letters: those of `ids`, or with `all` every one, of `node` where that is not ""."""
+
+    ids: Annotated[list[LetterId], msgspec.Meta(max_length=MAX_LETTERS)] = msgspec.field(default_factory=list[str])
+    all: bool = False
+    node: Annotated[str, msgspec.Meta(max_length=256)] = ""
+
+    def __post_init__(self) -> None:
+        if self.all == bool(self.ids) or (self.node and not self.all):
+            raise ValueError("either `ids`, or `all` and perhaps `node`")
+
+    @property
+    def wanted(self) -> list[str] | None:
+        """The ids, None for all."""
+        return None if self.all else self.ids
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -224,7 +260,9 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """`preview` is the input as text for people, cut short."""
+    """One in a list. `at` is when its last attempt failed, `first_at` when the first one did; `attempts` are those of
+    all replays, `burials` how often it was given up; `port` names the inports of its input, `preview` is that as text
+    for people, cut short; `size` is of the document, in bytes."""
 
     id: str
     at: float
@@ -233,6 +271,11 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     error: ErrorInfo
     preview: str = ""
+    component: str = ""
+    first_at: float = 0.0
+    burials: int = 1
+    size: int = 0
+    state: LetterState = "dead"
 
 
 class DeadLetters(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,6 +283,20 @@ class DeadLetters(msgspec.Struct, frozen=True, kw_only=True):
 
     total: int
     letters: tuple[DeadLetter, ...] = ()
+
+
+class ShownLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """All of one letter. `complete` is false where the exact inputs are too large to be sent, and left out."""
+
+    letter: Letter
+    complete: bool = True
+
+
+class LettersDone(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done to dead letters: their ids, in order; and id → why it was not."""
+
+    done: tuple[str, ...] = ()
+    refused: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
 # --- the envelope -----------------------------------------------------------------------------------------
@@ -254,6 +311,7 @@ class ErrorCode(enum.IntEnum):
     REFUSED = -32040
     """It is understood and cannot be done now: an actor in the wrong state, a workspace already draining."""
     NO_SUCH_ACTOR = -32041
+    NO_SUCH_LETTER = -32042
 
 
 class ControlError(ReflowError):

@@ -8,6 +8,7 @@ is dropped.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,12 +23,16 @@ from reflow_supervisor.control import endpoint, protocol
 from reflow_supervisor.control.protocol import (
     ActorParams,
     ControlError,
+    DeadLetterParams,
     DeadLetters,
     DeadLettersParams,
     Done,
     ErrorCode,
+    LettersDone,
     NoParams,
     Request,
+    SelectionParams,
+    ShownLetter,
     Snapshot,
     SubscribeParams,
     Version,
@@ -70,7 +75,15 @@ class ControlProvider(Protocol):
 
     async def resume_actor(self, actor_id: str) -> None: ...
 
-    async def dead_letters(self, limit: int) -> DeadLetters: ...
+    async def dead_letters(self, limit: int, node: str) -> DeadLetters: ...
+
+    async def dead_letter(self, letter_id: str) -> ShownLetter: ...
+
+    async def replay_dead_letters(self, ids: Sequence[str] | None, node: str) -> LettersDone:
+        """None: all, of that node where it is not ""."""
+        ...
+
+    async def drop_dead_letters(self, ids: Sequence[str] | None, node: str) -> LettersDone: ...
 
 
 @attrs.frozen
@@ -271,7 +284,16 @@ class _Session:
                 case "actor.resume":
                     await self._provider.resume_actor(decode_params(request.params, ActorParams).id)
                 case "dead_letters.list":
-                    return await self._provider.dead_letters(decode_params(request.params, DeadLettersParams).limit)
+                    listed = decode_params(request.params, DeadLettersParams)
+                    return await self._provider.dead_letters(listed.limit, listed.node)
+                case "dead_letters.show":
+                    return await self._provider.dead_letter(decode_params(request.params, DeadLetterParams).id)
+                case "dead_letters.replay":
+                    some = decode_params(request.params, SelectionParams)
+                    return await self._provider.replay_dead_letters(some.wanted, some.node)
+                case "dead_letters.drop":
+                    some = decode_params(request.params, SelectionParams)
+                    return await self._provider.drop_dead_letters(some.wanted, some.node)
                 case unknown:
                     raise ControlError(ErrorCode.METHOD_NOT_FOUND, f"no method {unknown!r}")
             return Done()

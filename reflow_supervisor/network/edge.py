@@ -20,10 +20,12 @@ LOOP_BOUND = 100
 
 @attrs.define(eq=False)
 class Gate:
-    """How many messages may wait, over all the connections that share it, and how many do."""
+    """How many messages may wait, over all the connections that share it, and how many do. `promised`: places for
+    messages that are decided, and come when the state store has answered."""
 
     capacity: int
     waiting: int = 0
+    promised: int = 0
 
     @property
     def full(self) -> bool:
@@ -31,7 +33,7 @@ class Gate:
 
     def takes(self, planned: int) -> bool:
         """Whether there is room for a message behind so many others that are still to come."""
-        return self.waiting + planned < self.capacity
+        return self.waiting + self.promised + planned < self.capacity
 
 
 @attrs.define(eq=False)
@@ -104,6 +106,14 @@ class Edge:
             nodes = ", ".join(sorted(self.loop.nodes)[:10])
             return f"the loop of {nodes} makes more messages than it takes: {self.loop.waiting} wait in it"
         return ""
+
+    def promise(self, change: int) -> None:
+        """Keeps a place for a message that was found to have room, or gives it back. A connection that drops has room
+        for everything, and no use for places."""
+        if self.on_full in ("block", "fail"):
+            self.gate.promised += change
+            if self.loop is not None:
+                self.loop.promised += change
 
     def put(self, message: msgspec.Raw) -> bool:
         """Lets a message in, or drops one. Whether one more waits now than before."""

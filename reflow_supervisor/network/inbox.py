@@ -10,13 +10,25 @@ again in their old order, in a higher epoch, so that the agent skips what it sti
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import attrs
 import msgspec
 from reflow.wire.messages import Failure
 
+from .component import Component
 from .edge import Edge, Gate, Loop, OnFull
+
+
+@attrs.frozen
+class Replay:
+    """The dead letter that an activation is the replay of, with what was counted of it before."""
+
+    letter: str
+    attempts: int
+    burials: int
+    first: datetime
 
 
 @attrs.define(eq=False)
@@ -25,6 +37,7 @@ class Activation:
 
     `id` is unique in one node's run, over restarts. `attempt` counts hand-outs, `failures` those that it is blamed for,
     `sent` how many messages of `context.send` have been let through (a later attempt sends the same again).
+    `first_failed`: when it was blamed first, in seconds since the epoch.
     """
 
     id: int
@@ -34,16 +47,21 @@ class Activation:
     sent: int = 0
     suspect: bool = False
     """In flight with others when a sandbox died: handed out alone next time, so that the guilty one shows."""
+    first_failed: float = 0.0
+    replay: Replay | None = None
 
 
 @attrs.frozen
 class DeadLetter:
-    """An activation that was given up, and the failure of its last attempt. `at`: seconds since the epoch."""
+    """An activation that was given up, and the failure of its last attempt. `at`: seconds since the epoch; `initial`:
+    the inports whose messages are initial values; `component`: what the node was made of."""
 
     node: str
     activation: Activation
     failure: Failure
     at: float = 0.0
+    initial: Sequence[str] = ()
+    component: Component | None = None
 
 
 class Inbox:
@@ -87,6 +105,7 @@ class Inbox:
         self._by_port: dict[str, deque[Edge]] = {port: deque() for port in self._ports}
         self._waiting = 0
         self._again: deque[Activation] = deque()
+        self._replays: deque[Activation] = deque()
         self._in_flight: dict[int, Activation] = {}
         self._next_id = 1
         if start_once:
@@ -114,7 +133,17 @@ class Inbox:
 
     @property
     def waiting(self) -> int:
-        return self._waiting + len(self._again)
+        return self._waiting + len(self._again) + len(self._replays)
+
+    @property
+    def replays(self) -> int:
+        """Replays of dead letters that wait."""
+        return len(self._replays)
+
+    @property
+    def awaited(self) -> Sequence[str]:
+        """The inports that every activation takes a message from; none where one of any is enough."""
+        return self._ports
 
     @property
     def in_flight(self) -> int:
@@ -129,7 +158,8 @@ class Inbox:
     @property
     def idle(self) -> bool:
         """Nothing is being worked on, and what waits (if anything) is not enough for an activation."""
-        return not self._in_flight and not self._again and not self._arrived and not self._ready()
+        waiting = self._again or self._replays or self._arrived or self._ready()
+        return not self._in_flight and not waiting
 
     def full(self, port: str) -> bool:
         return self._gates[port].full
@@ -142,6 +172,14 @@ class Inbox:
         if edge.put(message):
             self._waiting += 1
             self._by_port.get(edge.port, self._arrived).append(edge)
+
+    def replay(self, inputs: Mapping[str, msgspec.Raw], initial: Sequence[str], replay: Replay) -> None:
+        """Takes the input set of a dead letter in, as an activation of its own, behind other replays and before what
+        came by connections. Of what were initial values, those of now are meant, where there are some."""
+        present = {port: self._sticky[port] for port in initial if port in self._sticky}
+        activation = Activation(self._next_id, {**inputs, **present}, replay=replay)
+        self._next_id += 1
+        self._replays.append(activation)
 
     def _next(self, edges: deque[Edge]) -> tuple[str, msgspec.Raw]:
         edge = edges.popleft()
@@ -162,6 +200,8 @@ class Inbox:
             return None
         if self._again:
             activation = self._again.popleft()
+        elif self._replays:
+            activation = self._replays.popleft()
         elif self._arrived:
             activation = self._activation(dict([self._next(self._arrived)]))
         elif self._ready():
@@ -184,27 +224,34 @@ class Inbox:
         """It was committed, or its failure went to an `error` port."""
         del self._in_flight[activation.id]
 
-    def failed(self, activation: Activation, failure: Failure) -> DeadLetter | None:
-        """It failed: it and what was handed out after it wait again, or it is given up."""
-        activation.failures += 1
+    def last_chance(self, activation: Activation) -> bool:
+        """Whether it is given up when it is blamed once more."""
+        return activation.failures + 1 >= self._max_attempts
+
+    def failed(self, activation: Activation, failure: Failure, at: float = 0.0) -> DeadLetter | None:
+        """It failed at that time: it and what was handed out after it wait again, or it is given up."""
         self._hand_out_again()
-        return self._give_up(failure)
+        return self._blame(activation, failure, at)
 
     def skip(self, activation: Activation) -> None:
         """Its failure is dealt with (the `error` port took it): what was handed out after it waits again."""
         del self._in_flight[activation.id]
         self._hand_out_again()
 
-    def lost(self, failure: Failure) -> DeadLetter | None:
-        """The sandbox is gone: everything in flight waits again. Alone in flight, an activation is blamed; several are
+    def guilty(self) -> Activation | None:
+        """Who is to blame for the end of the sandbox: the only one in flight. Of several it could be any: a script that
+        lets nothing else run also keeps the answers of those before it from leaving."""
+        return next(iter(self._in_flight.values())) if len(self._in_flight) == 1 else None
+
+    def lost(self, failure: Failure, at: float = 0.0) -> DeadLetter | None:
+        """The sandbox is gone: everything in flight waits again. Where nobody can be blamed (see `guilty`), all are
         suspects, and go alone next time."""
-        if len(self._in_flight) == 1:
-            next(iter(self._in_flight.values())).failures += 1
-        else:
+        guilty = self.guilty()
+        if guilty is None:
             for activation in self._in_flight.values():
                 activation.suspect = True
         self._hand_out_again()
-        return self._give_up(failure)
+        return None if guilty is None else self._blame(guilty, failure, at)
 
     def give_back(self) -> None:
         """Whoever worked on it is gone, and nothing of it is to blame: everything in flight waits again."""
@@ -216,18 +263,25 @@ class Inbox:
         activation.attempt += 1
         self._in_flight[activation.id] = activation
 
-    def give_up(self, activation: Activation, failure: Failure) -> DeadLetter:
+    def give_up(self, activation: Activation, failure: Failure, at: float = 0.0) -> DeadLetter:
         """It cannot be dealt with, however often it is tried."""
-        activation.failures += 1
         del self._in_flight[activation.id]
-        return DeadLetter(self.node, activation, failure)
+        return self._count(activation, failure, at)
 
     def _hand_out_again(self) -> None:
         self._again.extendleft(reversed(self._in_flight.values()))
         self._in_flight.clear()
         self.epoch += 1
 
-    def _give_up(self, failure: Failure) -> DeadLetter | None:
-        if self._again and self._again[0].failures >= self._max_attempts:
-            return DeadLetter(self.node, self._again.popleft(), failure)
-        return None
+    def _blame(self, activation: Activation, failure: Failure, at: float) -> DeadLetter | None:
+        letter = self._count(activation, failure, at)
+        if activation.failures < self._max_attempts:
+            return None
+        self._again.remove(activation)
+        return letter
+
+    def _count(self, activation: Activation, failure: Failure, at: float) -> DeadLetter:
+        activation.failures += 1
+        activation.first_failed = activation.first_failed or at
+        initial = [port for port in activation.inputs if port in self._sticky]
+        return DeadLetter(self.node, activation, failure, at, initial)

@@ -16,9 +16,10 @@ import trio
 
 from reflow_supervisor.errors import Problem
 
+from .dead_letters import DeadLetters
 from .edge import Edge, Loop
 from .graph import Graph
-from .inbox import DeadLetter, Inbox
+from .inbox import Inbox
 from .liveness import strong_components
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
@@ -38,14 +39,19 @@ class Router:
     Args:
         inboxes: every node's.
         collectors: what takes the messages of an exposed outport, by its name.
+        dead_letters: where what is given up goes.
     """
 
     def __init__(
-        self, graph: Graph, inboxes: Mapping[str, Inbox], collectors: Mapping[str, Collector] | None = None
+        self,
+        graph: Graph,
+        inboxes: Mapping[str, Inbox],
+        collectors: Mapping[str, Collector] | None = None,
+        dead_letters: DeadLetters | None = None,
     ) -> None:
         self.inboxes = inboxes
         self.unrouted: Counter[tuple[str, str]] = Counter()
-        self.dead_letters: list[DeadLetter] = []
+        self.dead_letters = DeadLetters() if dead_letters is None else dead_letters
         self.changed = trio.Event()
         self.draining = trio.Event()
         """Set when no new input is to come in: sources stop."""
@@ -93,6 +99,13 @@ class Router:
             for target in self._targets.get((node, port), ())
         )
         return next(filter(None, reasons), "")
+
+    def promise(self, node: str, ports: Iterable[str], change: int = 1) -> None:
+        """Keeps places for messages on those outports, so that no other producer takes them meanwhile; -1 gives them
+        back."""
+        for port in ports:
+            for target in self._targets.get((node, port), ()):
+                target.edge.promise(change)
 
     def place(self, node: str, port: str, message: msgspec.Raw) -> None:
         targets, collectors = self._targets.get((node, port), ()), self._collectors.get((node, port), ())

@@ -193,6 +193,8 @@ class Link:
         self._wake = trio.Event()
         self._written = trio.Event()
         self._owing = trio.Event()
+        self._held: trio.Event | None = None
+        self._holds = 0
         self._scope = trio.CancelScope()
 
     def attach(
@@ -290,6 +292,24 @@ class Link:
     def fail(self, id: int | str, code: int, message: str) -> None:
         self._session.fail(id, code, message)
         self._wake.set()
+
+    # -- back-pressure ------------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> bool:
+        return self._held is not None
+
+    def hold(self) -> None:
+        """Reads nothing more until `release`: when all between is full, the script waits in what it sends. Meanwhile
+        the agent cannot be heard, and so does not count as hung."""
+        if self._held is None:
+            self._held = trio.Event()
+            self._holds += 1
+
+    def release(self) -> None:
+        if self._held is not None:
+            self._held.set()
+            self._held = None
 
     # -- the end ------------------------------------------------------------------------------------------------
 
@@ -456,6 +476,8 @@ class Link:
                     await self._written.wait()
                 if session.queued > 2 * MAX_QUEUED:
                     raise ProtocolViolationError("it asks on and on, and acknowledges none of the answers")
+                while self._held is not None:
+                    await self._held.wait()
                 frame = await connection.ws.get_message()
                 if connection is not self._connection:
                     return  # replaced in the same moment; the agent sends it again
@@ -552,8 +574,11 @@ class Link:
             if connection is None:
                 await self._changed.wait()
                 continue
+            holds = self._holds
             with trio.move_on_after(self._ping_timeout) as scope:
                 await self._first_of(pong.answered)
+            if self.held or holds != self._holds:
+                continue  # its answer may have come, and was not read
             if scope.cancelled_caught and pong.outcome is None:
                 if patient:
                     patient = False

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from reflow_supervisor.state.ledger import pending
+from reflow_supervisor.state.memory_letters import MemoryLetters
 from reflow_supervisor.state.patterns import matcher
 from reflow_supervisor.state.store import (
     MAX_KEYS,
@@ -51,11 +52,15 @@ class MemoryStore:
     Args:
         clock: seconds, as from `trio.current_time`.
         ttl: how many seconds a written key lives where the operation does not say; None: it stays.
+        letters: the dead letters that commits settle; None: what is said of them is ignored.
     """
 
-    def __init__(self, *, clock: Callable[[], float], ttl: float | None = None) -> None:
+    def __init__(
+        self, *, clock: Callable[[], float], ttl: float | None = None, letters: MemoryLetters | None = None
+    ) -> None:
         self._clock = clock
         self._ttl = ttl
+        self._letters = letters
         self._actors: dict[str, _Actor] = {}
         self._markers: dict[str, str] = {}
 
@@ -97,6 +102,8 @@ class MemoryStore:
                 continue
             for op in commit.ops:
                 self._apply(commit.actor, op, now)
+            if commit.settles and self._letters is not None:
+                self._letters.settle(commit.settles)
             self._markers[commit.actor] = commit.commit_id
         for error in refused.values():
             raise error

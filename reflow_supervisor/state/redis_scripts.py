@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 
-# KEYS: the hash of markers, then the key of each operation.
+# KEYS: the hash of markers, then the key of each operation; where the commit settles a dead letter, then those that
+# `redis_store.LetterKeys` names: the letters, the marked ones, the totals, and the letter's own.
 # ARGV: the actor, the marker it must have ("" for none), the commit's id, and the operations in MessagePack: an
-# array of [name, ttl in milliseconds or nil, argument ...].
+# array of [name, ttl in milliseconds or nil, argument ...]; then the id of the dead letter that it settles, if any.
 # Answers {"applied"}, {"overtaken"} where the marker is another one, or {"corrupt", place of the operation
 # that does not fit, type found}.
 APPLY_COMMIT = """
@@ -34,6 +35,16 @@ for i, op in ipairs(ops) do
   end
 end
 
+local settled, size, total = ARGV[5], 0, nil
+local n = #ops + 1
+if settled then
+  -- A key of a wrong type raises here, in front of the first write.
+  redis.call('ZSCORE', KEYS[n + 1], settled)
+  redis.call('ZSCORE', KEYS[n + 2], settled)
+  total = tonumber(redis.call('HGET', KEYS[n + 3], 'bytes') or '')
+  size = tonumber(redis.call('HGET', KEYS[n + 4], 'bytes') or '') or 0
+end
+
 local function push(key, items)
   -- unpack puts its results on the stack, which has room for some thousands.
   for i = 1, #items, 4000 do
@@ -53,6 +64,12 @@ for i, op in ipairs(ops) do
   elseif not ttl then redis.call('PERSIST', key)
   end
   if ttl then redis.call('PEXPIRE', key, ttl) end
+end
+if settled then
+  redis.call('ZREM', KEYS[n + 1], settled)
+  redis.call('ZREM', KEYS[n + 2], settled)
+  redis.call('DEL', KEYS[n + 4])
+  if total then redis.call('HSET', KEYS[n + 3], 'bytes', string.format('%d', math.max(0, total - size))) end
 end
 redis.call('HSET', markers, actor, id)
 return {'applied'}

@@ -5,6 +5,8 @@ What is where (`docs/state.md` tells the user):
     {namespace}:{actor}:{key}   a string of JSON, or a list of strings of JSON
     {namespace}#commits         a hash: actor → the id of the last commit applied (the marker)
 
+Dead letters are in the same namespace (`redis_letters`); a commit that settles one takes it out.
+
 Each commit is one script call on the server, all or nothing, on the condition that the actor's marker still
 is the one that the commit follows. So a request that was given up for lost and arrives late changes nothing,
 and after a lost answer the marker tells what was applied. Waiting for a Redis that is away is not decided
@@ -17,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
+import attrs
 import msgspec
 import redis
 import redis.backoff
@@ -52,6 +55,28 @@ _ROUNDS = 5
 """How often a commit is planned anew after the actor's marker moved under it."""
 
 
+@attrs.frozen
+class LetterKeys:
+    """Where the dead letters of a namespace are; see `redis_letters`."""
+
+    namespace: str
+
+    @property
+    def letters(self) -> bytes:
+        return f"{self.namespace}#dead-letters".encode()
+
+    @property
+    def marked(self) -> bytes:
+        return f"{self.namespace}#dead-letters-marked".encode()
+
+    @property
+    def totals(self) -> bytes:
+        return f"{self.namespace}#dead-letters-totals".encode()
+
+    def letter(self, id: str) -> bytes:
+        return f"{self.namespace}#dead-letter:{id}".encode()
+
+
 class RedisStore:
     """See `StateStore`.
 
@@ -65,13 +90,22 @@ class RedisStore:
         ttl: how many seconds a written key lives where the operation does not say; None: it stays.
         timeout: the longest wait, in seconds, for a connection and for an answer.
         threads: the most calls, and connections, at a time.
+        on_set_back: told of an actor whose marker is neither the last one that Redis acknowledged here nor one that
+            is in doubt: what was acknowledged is not there any more.
 
     Raises:
         UserError: the URL is none.
     """
 
     def __init__(
-        self, url: str, *, namespace: str, ttl: float | None = None, timeout: float = 3.0, threads: int = 4
+        self,
+        url: str,
+        *,
+        namespace: str,
+        ttl: float | None = None,
+        timeout: float = 3.0,
+        threads: int = 4,
+        on_set_back: Callable[[str], None] = lambda actor: None,
     ) -> None:
         self._where = _without_credentials(url)
         try:
@@ -93,6 +127,10 @@ class RedisStore:
         self._namespace = namespace
         self._ttl = None if ttl is None else max(1, round(ttl * 1000))
         self._markers_key = f"{namespace}#commits".encode()
+        self.letter_keys = LetterKeys(namespace)
+        self._acknowledged: dict[str, str] = {}
+        """The last commit of each actor that is known to have been applied."""
+        self._on_set_back = on_set_back
         self._markers: dict[str, str] = {}
         """What is known of the markers; an actor in doubt is not in it, one without a marker is with ""."""
 
@@ -164,6 +202,7 @@ class RedisStore:
         actors = {commit.actor for commit in commits}
         for _ in range(_ROUNDS):
             await self._learn_markers(actors)
+            self._compare(commits)
             todo = pending(commits, self._markers)
             if not todo:
                 return
@@ -185,10 +224,19 @@ class RedisStore:
         # Last, so that a clear that was cut short can be told from one that was not.
         await self._ask("HDEL", self._markers_key, actor.encode())
         self._markers.pop(actor, None)
+        self._acknowledged.pop(actor, None)
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
         self._client.close()
+
+    async def execute(self, *command: object) -> Any:
+        """One command of Redis's, for what is kept beside the state.
+
+        Raises:
+            StateUnavailableError: it does not answer, or refuses.
+        """
+        return await self._ask(*command)
 
     async def _learn_markers(self, actors: Iterable[str]) -> None:
         unknown = sorted(actor for actor in actors if actor not in self._markers)
@@ -198,6 +246,17 @@ class RedisStore:
         values: list[bytes | None] = await self._ask("HMGET", self._markers_key, *fields)
         for actor, value in zip(unknown, values, strict=True):
             self._markers[actor] = "" if value is None else value.decode(errors="replace")
+
+    def _compare(self, commits: Sequence[StateCommit]) -> None:
+        """Looks whether what was acknowledged is still there, or these commits or the first of them in its place."""
+        in_doubt: dict[str, set[str]] = {}
+        for commit in commits:
+            in_doubt.setdefault(commit.actor, set()).add(commit.commit_id)
+        for actor, ids in in_doubt.items():
+            marker, last = self._markers[actor], self._acknowledged.get(actor)
+            if last is not None and marker != last and marker not in ids:
+                self._on_set_back(actor)
+            self._acknowledged[actor] = marker
 
     async def _apply(self, todo: Sequence[Pending]) -> bool:
         """Applies commits in one round trip. Returns whether some were overtaken and have to be planned
@@ -225,6 +284,7 @@ class RedisStore:
                         commit.actor, commit.ops[place].key, expected="a list", found=_in_words(answer[2])
                     )
         for actor, marker in markers.items():
+            self._acknowledged[actor] = marker
             if actor not in overtaken and actor not in refused:
                 self._markers[actor] = marker
         for error in refused.values():
@@ -245,8 +305,12 @@ class RedisStore:
         keys = [self._key(commit.actor, op.key) for op in commit.ops]
         # One argument for all operations: redis-py takes longer over many than the server over the work.
         ops = msgspec.msgpack.encode([self._packed(op) for op in commit.ops])
-        names = (commit.actor.encode(), item.after.encode(), commit.commit_id.encode())
-        return [len(keys) + 1, self._markers_key, *keys, *names, ops]
+        arguments: list[bytes | int] = [commit.actor.encode(), item.after.encode(), commit.commit_id.encode(), ops]
+        if commit.settles:
+            places = self.letter_keys
+            keys += [places.letters, places.marked, places.totals, places.letter(commit.settles)]
+            arguments.append(commit.settles.encode())
+        return [len(keys) + 1, self._markers_key, *keys, *arguments]
 
     def _packed(self, op: StateOp) -> tuple[object, ...]:
         # As text, since Redis's reader of MessagePack knows no bytes.
@@ -291,7 +355,7 @@ class RedisStore:
         # What is cut off is where in our script it happened.
         message = str(error).partition(" script: ")[0] or type(error).__name__
         if "WRONGTYPE" in message:
-            message += f" (it is {self._markers_key.decode()!r} that should be a hash: delete it)"
+            message += f" (a key that begins with {self._namespace}# is not what docs/state.md says: delete it)"
         return StateUnavailableError(f"Redis at {self._where}: {message}")
 
 

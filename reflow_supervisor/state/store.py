@@ -99,11 +99,13 @@ StateOp = Set | SetList | Append | Trim | Delete | Expire
 class StateCommit:
     """The state operations of one activation. `actor` is the node's id; `commit_id` (not empty) names this
     commit among all commits of that actor, over restarts too: a store that applied it once never applies it
-    again."""
+    again. `settles` is the id of the dead letter whose replay this is, "" for none: it leaves the letters (see
+    `letters`) in the same step."""
 
     actor: str
     commit_id: str
     ops: tuple[StateOp, ...]
+    settles: str = ""
 
 
 class StateCorruptError(ReflowError):

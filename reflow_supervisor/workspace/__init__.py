@@ -4,6 +4,7 @@ from .flow import Collect, Feed, open_collect, open_feed
 from .prepare import Prepared, check_workspace, find_actors, find_components, prepare
 from .run import Outcome, Run
 from .services import control_path, make_data_dir
+from .shelf import open_shelf
 
 __all__ = [
     "Collect",
@@ -18,5 +19,6 @@ __all__ = [
     "make_data_dir",
     "open_collect",
     "open_feed",
+    "open_shelf",
     "prepare",
 ]

@@ -5,22 +5,28 @@ It decides which commands make sense in which state; what they do is the run's, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import trio
-from reflow.wire import values
 
-from reflow_supervisor.control.protocol import ControlError, DeadLetter, DeadLetters, ErrorCode, ErrorInfo, Snapshot
-from reflow_supervisor.network.inbox import DeadLetter as BuriedLetter
+from reflow_supervisor.control.protocol import (
+    ControlError,
+    DeadLetters,
+    ErrorCode,
+    LettersDone,
+    ShownLetter,
+    Snapshot,
+)
+from reflow_supervisor.errors import StateUnavailableError
 from reflow_supervisor.network.router import Router
+from reflow_supervisor.state.letters import DamagedLetterError
 from reflow_supervisor.supervision import ChildRunningError, StartFailedError, SupervisionError, Supervisor
 
+from .letter_desk import LetterDesk, shown_done, shown_letter, shown_list
 from .nodes import Node, find_supervisor
 from .status import Status
-
-PREVIEW = 500
-"""Characters of a dead letter's input."""
 
 
 class Stoppable(Protocol):
@@ -31,11 +37,14 @@ class Stoppable(Protocol):
 class Control:
     """See `control.server.ControlProvider`."""
 
-    def __init__(self, run: Stoppable, status: Status, nodes: Mapping[str, Node], router: Router) -> None:
+    def __init__(
+        self, run: Stoppable, status: Status, nodes: Mapping[str, Node], router: Router, letters: LetterDesk
+    ) -> None:
         self._run = run
         self._status = status
         self._nodes = nodes
         self._router = router
+        self._letters = letters
 
     def snapshot(self) -> Snapshot:
         return self._status.snapshot()
@@ -63,10 +72,33 @@ class Control:
     async def resume_actor(self, actor_id: str) -> None:
         await self._pause(actor_id, False)
 
-    async def dead_letters(self, limit: int) -> DeadLetters:
-        await trio.lowlevel.checkpoint()
-        letters = self._router.dead_letters
-        return DeadLetters(total=len(letters), letters=tuple(_shown(letter) for letter in letters[: -limit - 1 : -1]))
+    async def dead_letters(self, limit: int, node: str) -> DeadLetters:
+        with self._telling():
+            return shown_list(await self._letters.find(limit=limit, node=node))
+
+    async def dead_letter(self, letter_id: str) -> ShownLetter:
+        with self._telling():
+            letter = await self._letters.get(letter_id)
+        if letter is None:
+            raise ControlError(ErrorCode.NO_SUCH_LETTER, f"there is no dead letter {letter_id!r}")
+        return shown_letter(letter)
+
+    async def replay_dead_letters(self, ids: Sequence[str] | None, node: str) -> LettersDone:
+        if self._status.state not in ("starting", "running"):
+            raise ControlError(ErrorCode.REFUSED, f"the network is {self._status.state}: nothing is replayed now")
+        with self._telling():
+            return shown_done(await self._letters.replay(ids, node))
+
+    async def drop_dead_letters(self, ids: Sequence[str] | None, node: str) -> LettersDone:
+        with self._telling():
+            return shown_done(await self._letters.drop(ids, node))
+
+    @contextmanager
+    def _telling(self) -> Generator[None]:
+        try:
+            yield
+        except (StateUnavailableError, DamagedLetterError) as e:
+            raise ControlError(ErrorCode.REFUSED, str(e)) from None
 
     async def _command(self, actor_id: str, method: str) -> None:
         supervisor = self._supervisor(actor_id)
@@ -103,19 +135,3 @@ class Control:
                 raise ControlError(ErrorCode.REFUSED, f"{actor_id} is not there: {why}")
             raise ControlError(ErrorCode.REFUSED, f"the network is {self._status.state}: {actor_id} is not up")
         return found
-
-
-def _shown(letter: BuriedLetter) -> DeadLetter:
-    activation, failure = letter.activation, letter.failure
-    preview = ", ".join(
-        f"{port}: {values.json_text(values.to_plain(*values.decode(raw)))}" for port, raw in activation.inputs.items()
-    )
-    return DeadLetter(
-        id=f"{letter.node}:{activation.id}",
-        at=letter.at,
-        actor=letter.node,
-        port=", ".join(activation.inputs),
-        attempts=activation.failures,
-        error=ErrorInfo(type=failure.type, message=failure.message, at=letter.at, traceback=failure.traceback),
-        preview=preview[:PREVIEW],
-    )

@@ -22,6 +22,7 @@ from reflow_supervisor.actors.node import Node as ScriptNode
 from reflow_supervisor.config.model import BackoffConfig, GroupConfig, SupervisionConfig
 from reflow_supervisor.errors import Severity, UserError
 from reflow_supervisor.network.component import Component, Runtime
+from reflow_supervisor.network.dead_letters import DeadLetters
 from reflow_supervisor.network.graph import Graph
 from reflow_supervisor.network.graph import Node as GraphNode
 from reflow_supervisor.network.inbox import Inbox
@@ -29,6 +30,7 @@ from reflow_supervisor.network.native import BODIES, Native
 from reflow_supervisor.network.router import Router
 from reflow_supervisor.sandbox.backend import Limits, SandboxRuntime
 from reflow_supervisor.state.memory import MemoryStore
+from reflow_supervisor.state.settling import SettlingStore
 from reflow_supervisor.supervision import (
     Backoff,
     ChildSpec,
@@ -43,6 +45,7 @@ from reflow_supervisor.telemetry.logs import Report
 from reflow_supervisor.telemetry.meters import NodeMeter
 
 from .prepare import Prepared
+from .replays import LetterNode
 from .services import Services
 
 NATIVE_WINDOW = 1024
@@ -97,7 +100,13 @@ class Workers:
         self.nodes = {id: self._node(id) for id in graph.nodes}
         limits = prepared.config.limits
         boxes = {sink: Inbox(sink, ("line",), capacity=limits.mailbox_capacity, window=1024) for sink in sinks}
-        self.router = Router(graph, {id: node.inbox for id, node in self.nodes.items()} | boxes, {})
+        inboxes = {id: node.inbox for id, node in self.nodes.items()} | boxes
+        self.router = Router(graph, inboxes, {}, DeadLetters(run_id, bounded=True))
+
+    def letter_node(self, id: str) -> LetterNode | None:
+        """The node that a dead letter of that node's can be given to."""
+        node = self.nodes.get(id)
+        return None if node is None else LetterNode(node.component, node.inbox)
 
     @property
     def runtimes(self) -> Counter[SandboxRuntime]:
@@ -122,13 +131,12 @@ class Workers:
         graph, config = self._graph, self._p.config
         node = graph.nodes[id]
         component = self._p.registry.lookup(node.component)
-        connected = {e.to_port for e in graph.edges if e.to_node == id}
-        connected |= {end.port for end in graph.inports.values() if end.node == id}
+        connected = connected_inports(graph, id)
         sticky = {end.port: values.from_plain(value) for end, value in graph.initial.items() if end.node == id}
         script = component.runtime is not Runtime.NATIVE
         inbox = Inbox(
             id,
-            tuple(sorted(connected)),
+            connected,
             sticky=sticky,
             await_all=component.await_all_inports,
             capacity=node.overrides.mailbox_capacity or config.limits.mailbox_capacity,
@@ -149,18 +157,27 @@ class Workers:
     def _spec(self, node: Node, services: Services) -> ChildSpec:
         settings, shutdown = self._graph.nodes[node.id], self._p.config.limits.shutdown_timeout
         if node.component.runtime is Runtime.NATIVE:
-            start, restart = self._native(node, settings.config), Restart.TRANSIENT
+            start, restart = self._native(node, settings.config, services), Restart.TRANSIENT
         else:
             start, restart = self._script(node, settings, services), Restart.PERMANENT
         if settings.overrides.restart:
             restart = Restart(settings.overrides.restart)
         return ChildSpec(node.id, start, restart=restart, shutdown=shutdown)
 
-    def _native(self, node: Node, settings: Mapping[str, Any]) -> StartFunction:
+    def _native(self, node: Node, settings: Mapping[str, Any], services: Services) -> StartFunction:
         config = self._p.config
         roots = tuple(config.directory / root for root in config.workspace.file_roots)
         native = node.native = Native(
-            node.id, settings, node.inbox, self.router, node.meter, self._report, config.directory, roots
+            node.id,
+            settings,
+            node.inbox,
+            self.router,
+            node.meter,
+            self._report,
+            config.directory,
+            roots,
+            component=node.component,
+            letters=services.store,
         )
 
         async def start(*, task_status: trio.TaskStatus[None]) -> None:
@@ -190,8 +207,9 @@ class Workers:
             log_rate=config.limits.log_rate,
             max_depth=config.limits.max_depth,
         )
-        in_memory = component.state_backend == "memory"
-        store = MemoryStore(clock=trio.current_time, ttl=ttl) if in_memory else services.store
+        store = services.store
+        if component.state_backend == "memory":
+            store = SettlingStore(MemoryStore(clock=trio.current_time, ttl=ttl), store)
         script = node.script = ScriptNode(plan, node.inbox, store, node.meter)
 
         async def start(*, task_status: trio.TaskStatus[None]) -> None:
@@ -199,6 +217,13 @@ class Workers:
             await Instance(host, script).run(task_status=task_status)
 
         return start
+
+
+def connected_inports(graph: Graph, id: str) -> tuple[str, ...]:
+    """Those that something feeds while the network runs, by name."""
+    connected = {e.to_port for e in graph.edges if e.to_node == id}
+    connected |= {end.port for end in graph.inports.values() if end.node == id}
+    return tuple(sorted(connected))
 
 
 def backoff_of(config: BackoffConfig) -> Backoff:

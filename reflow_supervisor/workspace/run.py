@@ -40,6 +40,8 @@ from reflow_supervisor.telemetry.logs import Logs
 
 from .control import Control
 from .flow import Collect, Feed, collect, feed
+from .letter_desk import LetterDesk
+from .letters import LetterKeeper
 from .nodes import Workers, network_spec
 from .prepare import Prepared
 from .services import SERVICE_FLAGS, Services, make_data_dir
@@ -58,6 +60,9 @@ class Outcome:
     collected: Counter[str] = attrs.field(factory=Counter[str])
     restarts: int = 0
     dead_letters: int = 0
+    """What it gave up and leaves behind."""
+    unkept: int = 0
+    """Those among them that could not be kept, and are in the log."""
 
 
 class Run:
@@ -95,6 +100,7 @@ class Run:
         self._code = ExitCode.DONE
         self._error: UserError | None = None
         self._workers: Workers | None = None
+        self._services: Services | None = None
         self._status: Status | None = None
         for kind, names, exposed in (
             ("inport", [f.port for f in feeds], prepared.graph.inports),
@@ -109,7 +115,7 @@ class Run:
     def outcome(self) -> Outcome:
         """How far it is, or how it ended."""
         workers = self._workers
-        letters = 0 if workers is None else len(workers.router.dead_letters)
+        letters = 0 if workers is None else len(workers.router.dead_letters.left)
         code = self._code
         if letters and code is ExitCode.DONE:
             code = ExitCode.FAILED
@@ -119,6 +125,7 @@ class Run:
             collected=Counter({c.port: c.lines for c in self.collects}),
             restarts=0 if self._status is None else self._status.restarts,
             dead_letters=letters,
+            unkept=0 if workers is None else workers.router.dead_letters.lost,
         )
 
     async def run(self) -> Outcome:
@@ -164,7 +171,7 @@ class Run:
             on_failure=self._on_failure,
             run_id=secrets.token_hex(6),
         )
-        services = Services(
+        services = self._services = Services(
             config,
             backend,
             needed=workers.runtimes,
@@ -176,12 +183,21 @@ class Run:
         status = self._status = Status(config.name, workers.nodes, workers.router, self._logs)
         status.bounded_by(backend.isolation)
         status.redis = services.redis_status
-        control = Control(self, status, workers.nodes, workers.router)
+        keeper = LetterKeeper(
+            workers.router.dead_letters,
+            workers.router,
+            services.letters,
+            workers.letter_node,
+            report=self._logs.report,
+            rng=rng,
+        )
+        desk = LetterDesk(keeper, workers.letter_node)
+        control = Control(self, status, workers.nodes, workers.router, desk)
         supervisor = partial(run_supervisor, rng=rng, on_event=self._heard)
         specs = [
             ChildSpec(
                 "services",
-                partial(supervisor, services.specs(control), SERVICE_FLAGS, name="services"),
+                partial(supervisor, services.specs(control, keeper), SERVICE_FLAGS, name="services"),
                 type=ChildType.SUPERVISOR,
             ),
             network_spec(config.supervision, workers.specs(services), supervisor),
@@ -196,6 +212,7 @@ class Run:
                 if (problem := workers.router.bad_input) is not None:
                     self._error = self._error or UserError(problem)
                 await root.terminate_child("network")
+                await keeper.finish()
                 status.state = "stopped"
                 if self._hold:
                     await self._released.wait()
@@ -204,6 +221,7 @@ class Run:
         except SupervisorFailedError as failed:
             self._gave_up(failed.reason)
         finally:
+            keeper.abandon()
             await services.aclose()
 
     def _gave_up(self, reason: ExitReason) -> None:

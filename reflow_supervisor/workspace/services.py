@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 
 import trio
@@ -23,11 +23,15 @@ from reflow_supervisor.rpc.link import Link
 from reflow_supervisor.sandbox.backend import Limits, SandboxBackend, SandboxRuntime
 from reflow_supervisor.sandbox.pool import SandboxPool, preload_counts
 from reflow_supervisor.state.embedded import EmbeddedRedis
+from reflow_supervisor.state.letters import Bounds
+from reflow_supervisor.state.redis_letters import RedisLetters
 from reflow_supervisor.state.redis_store import RedisStore
 from reflow_supervisor.state.retrying import Availability, RetryingStore
 from reflow_supervisor.state.store import StateStore
 from reflow_supervisor.supervision import Backoff, ChildSpec, StartFunction, SupervisorFlags
 from reflow_supervisor.telemetry.logs import Report
+
+from .letters import LetterKeeper, Place
 
 SERVICE_FLAGS = SupervisorFlags(intensity=5, period=60, backoff=Backoff(initial=0.1, factor=2, max=5, jitter=0.2))
 CONTROL_SOCKET = "control.sock"
@@ -50,6 +54,62 @@ def make_data_dir(config: Config) -> None:
             f"cannot make {config.data_dir}: {e.strerror}",
             hint="set workspace.data_dir in reflow.yaml to a directory that this user can write to",
         ) from None
+
+
+class RedisPlace:
+    """The Redis of a workspace: the store of its state, and of its dead letters. Nothing is started or connected to
+    before somebody asks.
+
+    `server` is the embedded one, None where another one is configured.
+    """
+
+    def __init__(self, config: Config, on_set_back: Callable[[str], None] = lambda actor: None) -> None:
+        settings, limits = config.workspace.redis, config.limits
+        url = settings.url
+        directory = config.data_dir / "redis"
+        self.server = EmbeddedRedis(directory, fsync=settings.fsync) if url == "embedded" else None
+        self.store = RedisStore(
+            url if self.server is None else self.server.url,
+            namespace=settings.namespace,
+            ttl=settings.ttl,
+            on_set_back=on_set_back,
+        )
+        self.letters = RedisLetters(self.store, Bounds(limits.dead_letters, limits.dead_letters_size))
+        self.kind = "embedded" if self.server else "unix" if url.startswith("unix:") else "tcp"
+        self._data = (directory / "appendonlydir", directory / "appendonly.aof")
+
+    @property
+    def may_hold_something(self) -> bool:
+        return self.server is None or any(path.exists() for path in self._data)
+
+    async def check(self) -> None:
+        """
+        Raises:
+            UserError: it does not answer, or not as it must.
+        """
+        try:
+            await self.store.check()
+        except StateUnavailableError as e:
+            raise EnvironmentError_(str(e), hint="start it, or set workspace.redis.url to `embedded`") from None
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        """Around a block in which it answers.
+
+        Raises:
+            UserError: it cannot be had.
+            EmbeddedRedisError: it ended by itself.
+        """
+        async with trio.open_nursery() as nursery:
+            if self.server is not None:
+                await nursery.start(self.server.run)
+            await self.check()
+            yield
+            nursery.cancel_scope.cancel()
+
+    async def aclose(self) -> None:
+        with trio.move_on_after(5, shield=True), contextlib.suppress(StateUnavailableError):
+            await self.store.aclose()
 
 
 class Services:
@@ -77,30 +137,24 @@ class Services:
         self._report = report
         self._pool: SandboxPool[Link] | None = None
         self._changed = trio.Event()
-        self._server: EmbeddedRedis | None = None
-        self._redis: RedisStore | None = None
-        self._retrying: RetryingStore | None = None
-        self._kind = "memory"
-        if stateful:
-            self._make_store(rng)
-
-    def _make_store(self, rng: random.Random) -> None:
-        settings = self._config.workspace.redis
-        url = settings.url
-        if url == "embedded":
-            self._server = EmbeddedRedis(self._config.data_dir / "redis")
-            url = self._server.url
-        self._kind = "embedded" if self._server else "unix" if url.startswith("unix:") else "tcp"
-        self._redis = RedisStore(url, namespace=settings.namespace, ttl=settings.ttl)
-        self._retrying = RetryingStore(self._redis, rng=rng, on_change=self._tell)
+        self._stateful = stateful
+        self.redis = RedisPlace(config, self._tell_set_back)
+        self._retrying = RetryingStore(self.redis.store, rng=rng, on_change=self._tell)
 
     @property
     def store(self) -> StateStore:
-        assert self._retrying is not None, "asked for by a node that keeps its state in Redis"
+        """What is in Redis. Without a node that keeps its state there, for dead letters only."""
         return self._retrying
 
+    @property
+    def letters(self) -> Place:
+        redis = self.redis
+        if self._stateful:
+            return Place(redis.letters)
+        return Place(redis.letters, redis.opened, at_hand=False, expected=redis.may_hold_something)
+
     def redis_status(self) -> RedisStatus:
-        return RedisStatus(kind=self._kind, available=self._retrying is None or self._retrying.available)
+        return RedisStatus(kind=self.redis.kind if self._stateful else "memory", available=self._retrying.available)
 
     def _tell(self, now: Availability) -> None:
         if now.available:
@@ -108,14 +162,23 @@ class Services:
         else:
             self._report("warning", "", f"the state store is away, commits wait: {now.reason}")
 
-    def specs(self, provider: ControlProvider) -> list[ChildSpec]:
+    def _tell_set_back(self, actor: str) -> None:
+        self._report(
+            "error",
+            actor,
+            "its state in Redis is not the one that was committed last: Redis lost its last moments (workspace.redis."
+            f"fsync), was emptied, or somebody else writes there; `reflow-supervise restart {actor}` has it read anew",
+        )
+
+    def specs(self, provider: ControlProvider, keeper: LetterKeeper) -> list[ChildSpec]:
         """The children, in the order of their start."""
         children: list[ChildSpec] = [ChildSpec("control", self._control(provider))]
-        if self._server is not None:
-            # It has its own bound on stopping, which ends in a kill; the supervisor's is for a bug in that.
-            children.append(ChildSpec("redis", self._server.run, shutdown=30))
-        if self._redis is not None:
+        if self._stateful:
+            if self.redis.server is not None:
+                # It has its own bound on stopping, which ends in a kill; the supervisor's is for a bug in that.
+                children.append(ChildSpec("redis", self.redis.server.run, shutdown=30))
             children.append(ChildSpec("state", self._state))
+        children.append(ChildSpec("dead-letters", keeper.run, shutdown=30))
         if self._needed:
             children.append(ChildSpec("sandboxes", self._sandboxes, shutdown=30))
         return children
@@ -133,11 +196,7 @@ class Services:
         return serve
 
     async def _state(self, *, task_status: trio.TaskStatus[None]) -> None:
-        assert self._redis is not None
-        try:
-            await self._redis.check()
-        except StateUnavailableError as e:
-            raise EnvironmentError_(str(e), hint="start it, or set workspace.redis.url to `embedded`") from None
+        await self.redis.check()
         task_status.started()
         await trio.sleep_forever()
 
@@ -169,6 +228,4 @@ class Services:
                 self._pool, self._changed = None, trio.Event()
 
     async def aclose(self) -> None:
-        if self._redis is not None:
-            with trio.move_on_after(5, shield=True), contextlib.suppress(StateUnavailableError):
-                await self._redis.aclose()
+        await self.redis.aclose()

@@ -167,7 +167,14 @@ class Status:
             ),
             actors=actors,
             edges=tuple(
-                EdgeStatus(source=e.source, target=e.target, delivered=e.delivered, queued=e.queued, full=e.full)
+                EdgeStatus(
+                    source=e.source,
+                    target=e.target,
+                    delivered=e.delivered,
+                    queued=e.queued,
+                    full=e.full,
+                    dropped=e.dropped,
+                )
                 for e in self._router.edges
             ),
             failures=tuple(self._failures),

@@ -9,9 +9,9 @@ import pytest
 import trio
 import trio.testing
 from actors.world import Working, message, settled
-from reflow.wire.messages import Code
+from reflow.wire.messages import Code, Failure
 
-from reflow_supervisor.actors.activations import KILL_GRACE, MAX_BATCH
+from reflow_supervisor.actors.activations import KILL_GRACE, MAX_BATCH, MAX_SENT, MAX_SENT_BYTES
 from reflow_supervisor.network.component import PortDecl
 from reflow_supervisor.rpc.link import ClosedBy
 
@@ -139,6 +139,18 @@ class TestAnswers:
             await world.agent_says()
             (letter,) = world.router.dead_letters
             assert (letter.failure.type, letter.failure.message) == ("ValueError", "why")
+
+    async def test_of_an_interrupted_one_the_time_is_said_and_where_it_was(self) -> None:
+        world = Working(max_attempts=1, timeout=2.5)
+        async with world.at_work():
+            world.feed(1)
+            await settled()
+            failure = Failure(type="CancelledError", message="", traceback="where")
+            world.agent.session.fail(world.agent.asked[0].id, Code.DEADLINE_EXCEEDED, "late", failure)
+            await world.agent_says()
+            (letter,) = world.router.dead_letters
+            assert (letter.failure.type, letter.failure.message) == ("TimeoutError", "it took longer than 2.5 s")
+            assert letter.failure.traceback == "where"
 
     async def test_an_error_without_a_failure_has_its_message(self) -> None:
         world = Working(max_attempts=1)
@@ -434,6 +446,131 @@ class TestCutLinks:
             await settled()
             assert world.killed
             assert str(world.activations.overran) == "timed out: activation 1 took longer than 2 s"
+
+
+class TestSentWaits:
+    """What is sent has its turn: behind the commits before it, and as there is room."""
+
+    async def test_it_does_not_overtake_the_commit_of_an_activation_before_it(self) -> None:
+        world = Working()
+        async with world.at_work():
+            world.faulty.open = trio.Event()
+            world.feed(1, 2)
+            await settled()
+            world.agent.commit(0, ("out", "first"), state=[["set", "k", "1", None]])
+            world.agent.send(1, 0, "out", "second")
+            await world.agent_says()
+            assert world.arrived() == []
+            world.faulty.open.set()
+            await settled()
+            assert world.arrived() == [("out", "first"), ("out", "second")]
+
+    async def test_it_waits_for_room_and_the_commit_behind_it_too(self) -> None:
+        world = Working(capacity=1)
+        async with world.at_work():
+            world.feed(1)
+            await settled()
+            for index in range(3):
+                world.agent.send(0, index, "out", index)
+            world.agent.commit(0, ("out", "last"))
+            await world.agent_says()
+            got: list[Any] = []
+            for _ in range(4):
+                found = world.arrived()
+                assert len(found) == 1, "no more than there is room for"
+                got += found
+                await settled()
+            assert got == [("out", 0), ("out", 1), ("out", 2), ("out", "last")]
+            assert (world.node.meter.emitted, world.inbox.idle) == (4, True)
+
+    async def test_where_too_much_waits_the_agent_is_not_listened_to_until_half_of_it_has_left(self) -> None:
+        world = Working(capacity=1, timeout=2)
+        async with world.at_work():
+            world.feed(1)
+            await settled()
+            for index in range(MAX_SENT + 10):
+                world.agent.send(0, index, "out", index)
+                if index % 100 == 0:
+                    await world.agent_says()
+            await world.agent_says()
+            assert world.link.held
+            world.agent.commit(0)
+            await world.agent_says()
+            assert world.inbox.in_flight == 1
+            got: list[Any] = []
+            while world.link.held:
+                got += world.arrived()
+                await settled()
+            assert MAX_SENT // 2 <= len(got) < MAX_SENT
+            while world.inbox.in_flight:
+                got += world.arrived()
+                await settled()
+            got += world.arrived()
+            assert got == [("out", index) for index in range(MAX_SENT + 10)]
+
+    async def test_the_bytes_of_what_waits_count_too(self) -> None:
+        world = Working(capacity=1)
+        async with world.at_work():
+            world.feed(1)
+            await settled()
+            for index in range(3):
+                world.agent.send(0, index, "out", "x" * (MAX_SENT_BYTES // 2))
+                await world.agent_says()
+            assert world.link.held
+
+    async def test_an_agent_that_is_held_up_is_no_overrun(self, mock_clock: trio.testing.MockClock) -> None:
+        world = Working(capacity=1, timeout=2)
+        async with world.at_work():
+            world.feed(1)
+            await settled()
+            for index in range(2):
+                world.agent.send(0, index, "out", "x" * MAX_SENT_BYTES)
+                await world.agent_says()
+            assert world.link.held
+            for _ in range(5):
+                mock_clock.jump(3)
+                await settled()
+            assert not world.killed
+            world.arrived()
+            await settled()
+            assert not world.link.held
+            mock_clock.jump(2.9)
+            await settled()
+            assert not world.killed, "its time begins anew"
+            mock_clock.jump(0.2)
+            await world.over.wait()
+            assert len(world.killed) == 1
+
+    async def test_a_connection_that_refuses_it_fails_the_activation_and_what_left_before_has_left(self) -> None:
+        world = Working(capacity=1, on_full="fail", max_attempts=1)
+        async with world.at_work():
+            world.feed(1)
+            await settled()
+            for index in range(3):
+                world.agent.send(0, index, "out", index)
+            world.agent.commit(0, state=[["set", "k", "1", None]])
+            await world.agent_says()
+            assert (world.arrived(), await world.kept("k"), world.replace) == ([("out", 0)], {}, True)
+            (letter,) = world.router.dead_letters
+            assert (letter.failure.type, letter.activation.sent) == ("MailboxFullError", 1)
+
+    async def test_what_an_agent_sent_before_its_link_ended_is_placed(self) -> None:
+        world = Working(capacity=1)
+        async with world.at_work():
+            world.feed(1)
+            await settled()
+            world.agent.send(0, 0, "out", 0)
+            world.agent.send(0, 1, "out", 1)
+            await world.agent.flush()
+            world.agent.hang_up()
+            await settled()
+            assert not world.over.is_set()
+            assert world.arrived() == [("out", 0)]
+            await world.over.wait()
+            assert world.arrived() == [("out", 1)]
+            again = world.inbox.current(1, 1)
+            assert again is not None
+            assert again.sent == 2
 
 
 class TestOverruns:

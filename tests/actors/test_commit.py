@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from reflow.wire import messages
 from reflow_supervisor.actors.commit import MAX_UNDECLARED, BrokenAnswerError, Committer, RefusedError
 from reflow_supervisor.actors.node import Decided
 from reflow_supervisor.network.component import PortDecl
+from reflow_supervisor.network.inbox import Replay
 
 pytestmark = pytest.mark.trio
 
@@ -150,6 +152,41 @@ class TestCommit:
         await committer.commit(world.node.decided)
         assert (world.node.decided, world.arrived()) == ((), [("out", 1)])
         assert await world.kept("k") == {"k": [1]}
+
+    async def test_while_the_store_is_asked_nobody_else_takes_the_room_that_was_found(self) -> None:
+        world = World(capacity=1)
+        committer, batch = taken(world, answer(("out", 1), state=[["set", "k", "1", None]]))
+        world.faulty.open = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(committer.commit, batch)
+            await settled()
+            assert not world.router.has_room("a", ["out"])
+            assert world.consumer.waiting == 0
+            world.faulty.open.set()
+        assert world.arrived() == [("out", 1)]
+        assert world.router.has_room("a", ["out"])
+
+    async def test_a_commit_that_is_cancelled_gives_its_places_back(self) -> None:
+        world = World(capacity=1)
+        committer, batch = taken(world, answer(("out", 1), state=[["set", "k", "1", None]]))
+        world.faulty.open = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(committer.commit, batch)
+            await settled()
+            nursery.cancel_scope.cancel()
+        assert world.router.has_room("a", ["out"])
+
+    async def test_the_replay_of_a_dead_letter_settles_it_also_without_state(self) -> None:
+        world = World()
+        world.inbox.replay({"in": message(1)}, (), Replay("x1", 3, 1, datetime(2024, 1, 1, tzinfo=UTC)))
+        world.router.dead_letters.replaying.add("x1")
+        world.router.dead_letters.left.add("x1")
+        committer, batch = taken(world, answer(("out", 1)))
+        assert (batch[0].state.settles, batch[0].state.commit_id) == ("x1", "run:1")
+        await committer.commit(batch)
+        assert world.faulty.calls == [["run:1"]]
+        assert (world.router.dead_letters.replaying, world.router.dead_letters.left) == (set(), set())
+        assert world.said("info") == ["dead letter x1 was replayed"]
 
     @pytest.mark.parametrize("bad", range(4))
     async def test_those_before_a_refused_one_take_effect_and_it_and_those_behind_do_not(self, bad: int) -> None:

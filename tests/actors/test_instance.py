@@ -235,7 +235,7 @@ class TestEnding:
                     scope.cancel()
             assert life.sandbox.exit is not None
             nursery.cancel_scope.cancel()
-        assert (world.inbox.in_flight, world.inbox.waiting, world.router.dead_letters) == (0, 1, [])
+        assert (world.inbox.in_flight, world.inbox.waiting, len(world.router.dead_letters)) == (0, 1, 0)
         again = world.inbox.take()
         assert again is not None
         assert (again.attempt, again.failures) == (2, 0)
@@ -294,8 +294,8 @@ BEHAVIOURS = ("commit", "commit", "commit", "fail", "die", "corrupt", "hang up",
 
 
 class Script:
-    """An agent that runs one activation at a time, each as the plan says: it appends what it got to its state, and puts
-    it out. It skips behind a failure, as agents do."""
+    """An agent that runs one activation at a time, each as the plan says: it tells of it, appends what it got to its
+    state, and puts it out. It skips behind a failure, as agents do."""
 
     def __init__(self, agent: Agent, sandbox: FakeSandbox, plan: list[str], epochs: list[int]) -> None:
         self.agent, self.sandbox, self.plan = agent, sandbox, plan
@@ -319,6 +319,12 @@ class Script:
             what = self.plan.pop() if self.plan else "commit"
             good = messages.Commit(outputs=[("out", _integer(value))], state=[["append", "seen", [str(value)], None]])
             try:
+                told = messages.Send(
+                    activation=value, attempt=asked.attempt, index=0, port="told", message=_integer(value)
+                )
+                session.notify("send", told)
+                if what in ("die", "hang up"):
+                    await self.agent.flush()
                 match what:
                     case "fail":
                         self.failed_epoch = asked.epoch
@@ -376,18 +382,24 @@ def test_every_message_is_committed_once_or_a_dead_letter(
     trio._core._run._r.seed(seed)  # type: ignore[attr-defined]
     rng = random.Random(seed)
     out: list[int] = []
+    told: list[int] = []
     epochs: list[list[int]] = []
     """Of each agent, those of the activations that it was given."""
     incarnations: list[int] = []
 
     async def main(path: Path) -> None:
-        world = World(outports=[PortDecl("out", "integer")], capacity=capacity, window=window)
+        outports = [PortDecl("out", "integer"), PortDecl("told")]
+        world = World(outports=outports, edges=["out", "told"], capacity=capacity, window=window)
         world.faulty.faults.extend(faults)
         remaining = list(stops)
 
+        def read() -> None:
+            for port, value in world.arrived():
+                (out if port == "out" else told).append(value)
+
         async def consume() -> None:
             while True:
-                out.extend(value for _, value in world.arrived())
+                read()
                 await trio.sleep(0.01 + rng.random() / 10)
 
         async with trio.open_nursery() as nursery:
@@ -416,13 +428,15 @@ def test_every_message_is_committed_once_or_a_dead_letter(
             with trio.fail_after(1000):
                 while not (world.inbox.idle and world.consumer.idle):
                     await trio.sleep(0.05)
-            out.extend(value for _, value in world.arrived())
+            read()
             seen = (await world.kept("seen", "v", "w")).copy()
             nursery.cancel_scope.cancel()
 
         dead = [letter.activation.id for letter in world.router.dead_letters]
         assert sorted(out + dead) == list(range(1, count + 1)), "each once"
         assert out == sorted(out), "in order"
+        assert told == sorted(set(told)), "what is sent is sent once, in order"
+        assert set(out) <= set(told)
         assert seen == ({"seen": out} if out else {}), "state and outputs belong together, and failures leave none"
         assert world.node.decided == ()
         assert world.node.meter.done == len(out)

@@ -49,6 +49,34 @@ def test_a_busy_script_is_interrupted_where_it_is(interrupter: Interrupter, busy
     assert interrupter.end() is Reason.TIMEOUT
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_signal_that_nobody_hears_comes_again(interrupter: Interrupter, cancelled: bool) -> None:
+    """One that comes in the moment before a system call that blocks is not looked at before that returns."""
+    heard, handler = [0], signal.getsignal(SIGNAL)
+    assert callable(handler)
+
+    def deaf_at_first(number: int, frame: Any) -> None:
+        heard[0] += 1
+        if heard[0] > 2:
+            handler(number, frame)
+
+    signal.signal(SIGNAL, deaf_at_first)
+    interrupter.begin(1, None if cancelled else 0.01)
+    if cancelled:
+        interrupter.cancel(1)
+    with pytest.raises(Interrupted):
+        call(spin)
+    assert interrupter.end() is (Reason.CANCELLED if cancelled else Reason.TIMEOUT)
+    assert heard == [3]
+
+
+def test_the_timer_of_a_script_that_is_done_comes_to_rest(interrupter: Interrupter) -> None:
+    interrupter.begin(1, 0.01)
+    interrupter.end()
+    while signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0):
+        signal.sigtimedwait([signal.SIGUSR2], 0.005)  # waits, and lets the handler run
+
+
 def test_a_script_that_is_in_time_is_not(interrupter: Interrupter) -> None:
     for number in range(3):
         interrupter.begin(number, 0.02)

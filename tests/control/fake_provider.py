@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import trio
+from state.letter_samples import make_letter
 
 from reflow_supervisor.control.protocol import (
     ActorStatus,
@@ -15,7 +17,9 @@ from reflow_supervisor.control.protocol import (
     ErrorCode,
     ErrorInfo,
     Failure,
+    LettersDone,
     RedisStatus,
+    ShownLetter,
     Snapshot,
     Totals,
 )
@@ -84,7 +88,7 @@ class FakeProvider:
     async def resume_actor(self, actor_id: str) -> None:
         await self._note("resume", actor_id)
 
-    async def dead_letters(self, limit: int) -> DeadLetters:
+    async def dead_letters(self, limit: int, node: str) -> DeadLetters:
         letter = DeadLetter(
             id="m-1",
             at=1_700_000_001.0,
@@ -93,7 +97,22 @@ class FakeProvider:
             attempts=3,
             error=ErrorInfo(type="ValueError", message="no rows", at=1_700_000_001.0),
         )
+        await self._note("list", node or "clean")
         return DeadLetters(total=7, letters=(letter,) * min(limit, 7))
+
+    async def dead_letter(self, letter_id: str) -> ShownLetter:
+        return ShownLetter(letter=make_letter(letter_id))
+
+    async def replay_dead_letters(self, ids: Sequence[str] | None, node: str) -> LettersDone:
+        return await self._letters("replay", ids, node)
+
+    async def drop_dead_letters(self, ids: Sequence[str] | None, node: str) -> LettersDone:
+        return await self._letters("drop", ids, node)
+
+    async def _letters(self, what: str, ids: Sequence[str] | None, node: str) -> LettersDone:
+        await trio.lowlevel.checkpoint()
+        self.calls.append((what, node, *(["all"] if ids is None else ids[:3])))
+        return LettersDone(done=tuple(ids or ()), refused={"x": "no"})
 
     async def _note(self, *call: str) -> None:
         if self.hold is not None:

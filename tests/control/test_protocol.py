@@ -92,7 +92,7 @@ def test_no_text_breaks_the_decoders(text: str) -> None:
 
 def test_snapshot_on_the_wire() -> None:
     snapshot = make_snapshot(
-        edges=(EdgeStatus(source="a.out", target="b.in", delivered=3, queued=1, full=True),),
+        edges=(EdgeStatus(source="a.out", target="b.in", delivered=3, queued=1, full=True, dropped=4),),
         tree=TreeNode(id="root", state="running", strategy="one_for_one", children=(TreeNode(id="a", state="up"),)),
     )
     text = protocol.encode_notification("snapshot", snapshot)
@@ -100,7 +100,9 @@ def test_snapshot_on_the_wire() -> None:
     assert wire["method"] == "snapshot"
     assert "id" not in wire
     assert wire["params"]["totals"] == {"in": 10, "out": 20, "failed": 1, "restarts": 2, "dead_letters": 1}
-    assert wire["params"]["edges"] == [{"from": "a.out", "to": "b.in", "delivered": 3, "queued": 1, "full": True}]
+    assert wire["params"]["edges"] == [
+        {"from": "a.out", "to": "b.in", "delivered": 3, "queued": 1, "full": True, "dropped": 4}
+    ]
     assert wire["params"]["actors"][0]["last_error"] is None
     back = msgspec.json.decode(protocol.decode_incoming(text).params, type=protocol.Snapshot)
     assert back == snapshot

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import trio
 from control.fake_provider import FakeProvider, make_snapshot
+from state.letter_samples import make_letter
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from reflow_supervisor.control import protocol
 from reflow_supervisor.control.client import Disconnected, open_client
-from reflow_supervisor.control.protocol import ActorStatus, ControlError, ErrorCode, ErrorInfo
+from reflow_supervisor.control.protocol import ActorStatus, ControlError, ErrorCode, ErrorInfo, LettersDone
 from reflow_supervisor.control.server import ServerLimits, serve_control
 from reflow_supervisor.errors import EnvironmentError_, UserError
 
@@ -119,6 +120,40 @@ async def test_dead_letters(path: Path) -> None:
         assert letters.letters[0].error.message == "no rows"
         with pytest.raises(ControlError, match="limit"):
             await client.dead_letters(limit=0)
+        await client.dead_letters(node="plot")
+
+
+async def test_one_dead_letter_comes_whole(path: Path) -> None:
+    async with open_client(path) as client:
+        shown = await client.dead_letter("x1")
+        assert shown.complete
+        assert shown.letter == make_letter("x1")
+
+
+async def test_dead_letters_are_replayed_and_dropped(path: Path, provider: FakeProvider) -> None:
+    async with open_client(path) as client:
+        assert await client.replay_dead_letters(["x1", "x2"]) == LettersDone(done=("x1", "x2"), refused={"x": "no"})
+        await client.replay_dead_letters(None)
+        await client.drop_dead_letters(None, "plot")
+        many = [f"x{n}" for n in range(2500)]
+        assert (await client.drop_dead_letters(many)).done == tuple(many)
+    assert provider.calls == [
+        ("replay", "", "x1", "x2"),
+        ("replay", "", "all"),
+        ("drop", "plot", "all"),
+        ("drop", "", "x0", "x1", "x2"),
+        ("drop", "", "x1000", "x1001", "x1002"),
+        ("drop", "", "x2000", "x2001", "x2002"),
+    ]
+
+
+@pytest.mark.parametrize("params", [{}, {"ids": ["x1"], "all": True}, {"ids": ["x1"], "node": "a"}, {"ids": [""]}])
+async def test_which_dead_letters_must_be_clear(path: Path, provider: FakeProvider, params: dict[str, object]) -> None:
+    async with open_client(path) as client:
+        with pytest.raises(ControlError) as refused:
+            await client.call("dead_letters.drop", **params)
+    assert refused.value.code == ErrorCode.INVALID_PARAMS
+    assert provider.calls == []
 
 
 async def test_subscription_begins_at_once_and_goes_on(path: Path, provider: FakeProvider) -> None:

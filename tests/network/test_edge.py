@@ -74,6 +74,23 @@ def test_fail_refuses_and_says_which_connection() -> None:
     assert edge.refusal == "a.o -> n.in is full: 1 messages wait, and on_full is `fail`"
 
 
+def test_a_promised_place_is_taken_for_other_producers_and_dropping_connections_have_none() -> None:
+    inbox = Inbox("n", ("in",), capacity=2)
+    block, fail = inbox.connect("in", "a"), inbox.connect("in", "b", on_full="fail")
+    drop = inbox.connect("in", "c", on_full="drop_newest", capacity=1)
+    block.promise(1)
+    assert not block.blocks
+    fail.promise(1)
+    assert block.blocks
+    assert fail.refusal
+    for edge in (block, fail):
+        edge.promise(-1)
+    assert not block.blocks
+    drop.promise(1)
+    inbox.offer(drop, message(1))
+    assert drop.dropped == 0
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), max_size=60),
     st.booleans(),

@@ -362,6 +362,33 @@ async def test_an_agent_that_answers_no_ping_is_hung(clock: MockClock) -> None:
 
 
 @pytest.mark.trio
+async def test_a_link_that_is_held_reads_nothing_and_its_agent_does_not_count_as_hung(clock: MockClock) -> None:
+    async with linked(ping_interval=30) as (link, agent):
+        heard = Ears()
+        link.attach(heard)
+        await trio.sleep(29)
+        await agent.heard("ping")
+        link.hold()
+        link.hold()
+        for _ in range(3):  # the first of them is what it waits for already
+            await agent.say({"jsonrpc": "2.0", "method": "log"})
+        await trio.sleep(100)
+        assert (link.held, len(heard.notifications)) == (True, 1)
+        link.release()
+        link.release()
+        await wait_all_tasks_blocked()
+        assert (link.held, link.end) == (False, None)
+        await agent.heard("cancel")  # of the ping that was not waited for
+        await agent.answer((await agent.heard("ping"))["id"])
+        assert len(heard.notifications) == 3
+        began = trio.current_time()
+        await link.closed.wait()
+        assert ended(link).by is ClosedBy.HUNG, "when it is listened to again, it has to answer again"
+        assert trio.current_time() > began
+        await agent.stream.aclose()
+
+
+@pytest.mark.trio
 async def test_an_error_is_an_answer_to_a_ping(clock: MockClock) -> None:
     async with linked(ping_interval=30) as (link, agent):
         for _ in range(2):

@@ -76,7 +76,18 @@ def test_the_tree_and_the_life_of_one_actor(ws: Workspace, running: subprocess.P
     lines = command(ws, "tree").stdout.splitlines()
     assert [line.split()[-len(line.split()) :][0] for line in lines][:1] == [ws.path.name]
     names = [line.replace("│", " ").replace("├─", "").replace("└─", "").split()[0] for line in lines]
-    assert names == [ws.path.name, "services", "control", "redis", "state", "sandboxes", "network", "front", "a"]
+    assert names == [
+        ws.path.name,
+        "services",
+        "control",
+        "redis",
+        "state",
+        "dead-letters",
+        "sandboxes",
+        "network",
+        "front",
+        "a",
+    ]
     assert "[rest_for_one, 0 of 5 restarts in 30 s]" in command(ws, "tree").stdout
     assert json.loads(command(ws, "tree", "--json").stdout)["children"][1]["id"] == "network"
 

@@ -102,7 +102,14 @@ def test_the_log_as_json_is_json_to_its_last_line(ws: Workspace) -> None:
     records = [json.loads(line) for line in done.stderr.splitlines()]
     assert {"level": "info", "message": "a\\x1b[31m", "actor": "a"}.items() <= records[0].items()
     assert [r["fields"]["event"] for r in records if r["message"].startswith("dead letter")] == ["dead-letter"]
-    assert records[-1]["fields"] == {"code": 1, "fed": 2, "collected": {"o": 1}, "restarts": 0, "dead_letters": 1}
+    assert records[-1]["fields"] == {
+        "code": 1,
+        "fed": 2,
+        "collected": {"o": 1},
+        "restarts": 0,
+        "dead_letters": 1,
+        "unkept": 0,
+    }
 
 
 def test_a_script_with_a_syntax_error_keeps_the_network_from_starting(ws: Workspace) -> None:

@@ -57,6 +57,10 @@ class RedisProcess:
         self._process.kill()
         self._process.wait()
 
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def command(self, line: str) -> bytes:
         """An inline command as one types it; the answer as Redis sends it, b"" where nobody answers."""
         with socket.socket(socket.AF_UNIX) as client, suppress(OSError):

@@ -84,7 +84,7 @@ async def test_a_marker_that_is_no_hash_says_which_key_to_delete(
     store: RedisStore, redis_server: RedisProcess, namespace: str
 ) -> None:
     redis_server.command(f"SET {namespace}#commits 1")
-    with pytest.raises(StateUnavailableError, match=f"'{namespace}#commits' that should be a hash"):
+    with pytest.raises(StateUnavailableError, match=f"begins with {namespace}# is not what"):
         await store.commit([append("a", 1)])
     redis_server.command(f"DEL {namespace}#commits")
     await store.commit([append("a", 1)])
@@ -100,6 +100,32 @@ async def test_commits_are_remembered_over_a_restart_of_the_supervisor(
     await store.commit([append("a", 2), append("a", 3), append("a", 4)])
     assert (await store.fetch("a", ["l"]))["l"].items == (b"1", b"2", b"3", b"4")
     await other.aclose()
+
+
+async def test_state_that_was_set_back_is_told_and_what_is_only_in_doubt_is_not(
+    redis_server: RedisProcess, namespace: str, proxy: BreakingProxy
+) -> None:
+    told: list[str] = []
+    store = RedisStore(proxy.url, namespace=namespace, on_set_back=told.append)
+    await store.commit([append("a", 1), append("b", 1)])
+    proxy.cuts.append(("to client", 0))
+    with pytest.raises(StateUnavailableError):
+        await store.commit([append("a", 2)])
+    await store.commit([append("a", 2), append("a", 3)])
+    assert told == []
+    redis_server.command(f"HSET {namespace}#commits a c2")
+    await store.commit([append("b", 2)])
+    assert told == []
+    await store.commit([append("a", 4), append("b", 3)])
+    assert told == ["a"], "found when it commits"
+    redis_server.command(f"DEL {namespace}#commits")
+    await store.commit([append("b", 4)])
+    await store.commit([append("b", 5)])
+    assert told == ["a", "b"]
+    await store.clear("b")
+    await store.commit([append("b", 6)])
+    assert told == ["a", "b"]
+    await store.aclose()
 
 
 async def test_the_scripts_are_sent_again_to_a_server_that_forgot_them(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,10 +15,13 @@ from reflow.wire import values
 from reflow.wire.messages import Failure
 
 from reflow_supervisor.control.protocol import ControlError, ErrorCode
-from reflow_supervisor.network.component import Component, Runtime
+from reflow_supervisor.network.component import Component, PortDecl, Runtime
+from reflow_supervisor.network.dead_letters import DeadLetters
 from reflow_supervisor.network.graph import Graph
 from reflow_supervisor.network.inbox import Inbox
 from reflow_supervisor.network.router import Router
+from reflow_supervisor.state.letters import Bounds
+from reflow_supervisor.state.memory_letters import MemoryLetters
 from reflow_supervisor.supervision import (
     Backoff,
     ChildSpec,
@@ -30,7 +34,10 @@ from reflow_supervisor.supervision import (
 from reflow_supervisor.telemetry.logs import Logs
 from reflow_supervisor.telemetry.meters import NodeMeter
 from reflow_supervisor.workspace.control import Control
+from reflow_supervisor.workspace.letter_desk import LetterDesk
+from reflow_supervisor.workspace.letters import LetterKeeper, Place
 from reflow_supervisor.workspace.nodes import Node
+from reflow_supervisor.workspace.replays import LetterNode
 from reflow_supervisor.workspace.status import Status
 
 
@@ -66,6 +73,7 @@ class Bench:
     meter: NodeMeter
     router: Router
     run: FakeRun
+    keeper: LetterKeeper
     broken: bool = False
     starts: int = 0
 
@@ -83,11 +91,19 @@ class Bench:
 @asynccontextmanager
 async def bench() -> AsyncGenerator[Bench]:
     inbox, meter = Inbox("a", ("v",)), NodeMeter()
-    router = Router(Graph(), {"a": inbox}, {})
-    nodes = {"a": Node("a", Component("A", Runtime.PYTHON), inbox, meter)}
+    router = Router(Graph(), {"a": inbox}, {}, DeadLetters("run", bounded=True))
+    component = Component("A", Runtime.PYTHON, (PortDecl("v"),))
+    nodes = {"a": Node("a", component, inbox, meter)}
     status = Status("w", nodes, router, Logs(NoSink()), wall_clock=lambda: 100.0)
     run = FakeRun()
-    it = Bench(Control(run, status, nodes, router), status, inbox, meter, router, run)
+    place = Place(MemoryLetters(Bounds(1000, 10**6)), expected=False)
+
+    def letter_node(id: str) -> LetterNode | None:
+        return LetterNode(component, inbox) if id == "a" else None
+
+    keeper = LetterKeeper(router.dead_letters, router, place, letter_node, report=lambda *_: None, rng=random.Random(0))
+    desk = LetterDesk(keeper, letter_node)
+    it = Bench(Control(run, status, nodes, router, desk), status, inbox, meter, router, run, keeper)
     flags = SupervisorFlags(backoff=Backoff(initial=5, jitter=0))
     network = partial(run_supervisor, [ChildSpec("a", it.body)], flags, name="network", on_event=status.heard)
     spec = ChildSpec("network", network, type=ChildType.SUPERVISOR)
@@ -161,23 +177,54 @@ async def test_the_workspace_is_drained_and_killed() -> None:
         assert it.run.calls == ["drain", "end"]
 
 
+def give_up(it: Bench, number: int) -> str:
+    """A dead letter of the input `{"n": number}`; its id."""
+    it.inbox.offer("v", values.from_plain({"n": number}))
+    activation = it.inbox.take()
+    assert activation is not None
+    activation.failures = 2  # the third is the last
+    letter = it.inbox.failed(activation, Failure(type="ValueError", message=f"no {number}"), at=100.0 + number)
+    assert letter is not None
+    return it.router.dead_letters.bury(letter)
+
+
 @pytest.mark.trio
 async def test_dead_letters_newest_first_with_a_preview_of_their_input() -> None:
-    async with bench() as it:
+    async with bench() as it, trio.open_nursery() as nursery:
         for number in range(3):
-            it.inbox.offer("v", values.from_plain({"n": number}))
-            activation = it.inbox.take()
-            assert activation is not None
-            activation.failures = 2  # the third is the last
-            letter = it.inbox.failed(activation, Failure(type="ValueError", message=f"no {number}"))
-            assert letter is not None
-            it.router.dead_letters.append(letter)
-        answer = await it.control.dead_letters(2)
-        assert answer.total == 3
-        assert [(d.error.message, d.preview, d.attempts) for d in answer.letters] == [
-            ("no 2", 'v: {"n":2}', 3),
-            ("no 1", 'v: {"n":1}', 3),
-        ]
+            give_up(it, number)
+        for state in ("unkept", "dead"):
+            answer = await it.control.dead_letters(2, "")
+            assert answer.total == 3
+            assert [(d.error.message, d.preview, d.attempts, d.state, d.at) for d in answer.letters] == [
+                ("no 2", 'v={"n":2}', 3, state, 102.0),
+                ("no 1", 'v={"n":1}', 3, state, 101.0),
+            ]
+            assert (await it.control.dead_letters(2, "b")).total == 0
+            nursery.start_soon(it.keeper.run)
+            await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.trio
+async def test_a_dead_letter_is_shown_replayed_and_dropped_and_one_that_is_not_there_is_said_to_be_none() -> None:
+    async with bench() as it, trio.open_nursery() as nursery:
+        nursery.start_soon(it.keeper.run)
+        first, second = give_up(it, 1), give_up(it, 2)
+        it.router.bump()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await it.control.dead_letter(first)).letter.cause.message == "no 1"
+        with pytest.raises(ControlError, match="there is no dead letter 'zz'") as refused:
+            await it.control.dead_letter("zz")
+        assert refused.value.code == ErrorCode.NO_SUCH_LETTER
+        done = await it.control.replay_dead_letters([first, "zz"], "")
+        assert (done.done, done.refused) == ((first,), {"zz": "there is no such dead letter"})
+        done = await it.control.drop_dead_letters(None, "a")
+        assert (done.done, done.refused) == ((second,), {first: "it is being replayed"})
+        it.status.state = "draining"
+        with pytest.raises(ControlError, match="the network is draining"):
+            await it.control.replay_dead_letters(None, "")
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.trio

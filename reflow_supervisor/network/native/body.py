@@ -15,8 +15,11 @@ import msgspec
 import trio
 from reflow.wire.messages import Failure
 
+from reflow_supervisor.network.component import Component
+from reflow_supervisor.network.dead_letters import preview
 from reflow_supervisor.network.inbox import Activation, Inbox
 from reflow_supervisor.network.router import Router
+from reflow_supervisor.state.store import StateCommit, StateStore
 from reflow_supervisor.telemetry.logs import Report
 from reflow_supervisor.telemetry.meters import NodeMeter
 
@@ -35,6 +38,8 @@ class Native:
         directory: the workspace.
         roots: further directories that its files may be in.
         stdin, stdout: the descriptors of the program's own.
+        component: what it is a node of.
+        letters: where the dead letters are settled that it is given again.
     """
 
     id: str
@@ -48,6 +53,8 @@ class Native:
     stdin: int = 0
     stdout: int = 1
     wall_clock: Callable[[], float] = time.time
+    component: Component | None = None
+    letters: StateStore | None = None
     incarnation: int = 0
     progress: Any = None
 
@@ -76,21 +83,36 @@ class Native:
                 return taken
             await changed.wait()
 
-    def done(self, activations: list[Activation], since: float) -> None:
+    async def done(self, activations: list[Activation], since: float) -> None:
         """They have had their effect. `since`: when they were taken, on Trio's clock."""
+        letters = self.router.dead_letters
+        settled = [
+            StateCommit(self.id, f"{letters.run}:{activation.id}", (), activation.replay.letter)
+            for activation in activations
+            if activation.replay is not None
+        ]
+        if settled and self.letters is not None:
+            await self.letters.commit(settled)
         for activation in activations:
             self.inbox.done(activation)
             self.meter.committed(0, trio.current_time() - since)
+        for commit in settled:
+            letters.gone(commit.settles)
+            self.report("info", self.id, f"dead letter {commit.settles} was replayed")
         self.router.bump()
 
-    def refuse(self, activation: Activation, why: str) -> None:
-        """An input that cannot be dealt with, however often it is tried: a dead letter at once."""
-        failure = Failure(type="RefusedInput", message=why)
-        self.meter.failure(failure.type, why, "", self.wall_clock())
-        letter = self.inbox.give_up(activation, failure)
-        self.router.dead_letters.append(attrs.evolve(letter, at=self.wall_clock()))
+    async def refuse(self, activation: Activation, why: str) -> None:
+        """An input that cannot be dealt with, however often it is tried: a dead letter at once, or as soon as there is
+        room for one."""
+        letters = self.router.dead_letters
+        while letters.full:
+            await self.router.changed.wait()
+        failure, at = Failure(type="RefusedInput", message=why), self.wall_clock()
+        self.meter.failure(failure.type, why, "", at)
+        letter = self.inbox.give_up(activation, failure, at)
+        id = letters.bury(attrs.evolve(letter, component=self.component))
         self.meter.dead_letters += 1
-        self.report("error", self.id, f"dead letter: {why}")
+        self.report("error", self.id, f"dead letter: {why}; input: {preview(activation, 200)}; id: {id}")
         self.router.bump()
 
     def give_back(self) -> None:

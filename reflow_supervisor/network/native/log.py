@@ -33,4 +33,4 @@ async def run(native: Native, *, task_status: trio.TaskStatus[None]) -> None:
             for message in activation.inputs.values():
                 text = values.json_text(values.to_plain(*values.decode(message)))
                 native.report(native.config["level"], native.id, native.config["prefix"] + text)
-        native.done(taken, since)
+        await native.done(taken, since)

@@ -77,9 +77,9 @@ async def write_batch(native: Native, writer: LineWriter, write: Callable[[bytes
         try:
             lines += [writer.write(message) for message in activation.inputs.values()]
         except RefusedInputError as e:
-            native.refuse(activation, str(e))
+            await native.refuse(activation, str(e))
         else:
             written.append(activation)
     if lines:
         await write("".join(lines).encode("utf-8", "backslashreplace"))
-    native.done(written, since)
+    await native.done(written, since)

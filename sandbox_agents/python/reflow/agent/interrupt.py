@@ -23,6 +23,10 @@ SIGNAL: Final = signal.SIGALRM
 RETRY: Final = 0.1
 """Seconds until a script that caught the exception is interrupted again. The supervisor kills it in the end."""
 
+UNHEARD: Final = 0.05
+"""Seconds until the timer goes off again by itself: a signal that comes between the interpreter's last look and a
+system call that blocks is not looked at before that returns, which may be never."""
+
 BUSY_RETRY: Final = 0.001
 """Seconds until the next look when the agent itself was at work."""
 
@@ -147,17 +151,24 @@ class Interrupter:
         """Interrupts the script if it works on that request, or as soon as it does. Any thread may call it."""
         self._cancelled.add(id_)
         if self._main is not None:
+            # The timer as well, should the signal not be heard.
+            signal.setitimer(signal.ITIMER_REAL, UNHEARD, UNHEARD)
             signal.pthread_kill(self._main, SIGNAL)
 
     def _arm(self, seconds: float) -> None:
         self._armed = self._clock() + seconds
-        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6), UNHEARD)
+
+    def _disarm(self) -> None:
+        self._armed = None
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         now = self._clock()
         if self._armed is not None and now >= self._armed:
-            self._armed = None
+            self._disarm()
         if self._id is None:
+            self._disarm()
             return
         if self._id in self._cancelled:
             self.reason = self.reason or Reason.CANCELLED
