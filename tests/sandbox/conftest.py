@@ -11,9 +11,10 @@ from typing import Protocol
 import pytest
 import trio
 
-from reflow_supervisor.sandbox.agents import AgentPlace
-from reflow_supervisor.sandbox.backend import SandboxExit
+from reflow_supervisor.sandbox.agents import AgentPlace, ForkedAgent
+from reflow_supervisor.sandbox.backend import Limits, SandboxExit, SandboxRuntime
 from reflow_supervisor.sandbox.bubblewrap import BubblewrapBackend
+from reflow_supervisor.sandbox.forks import Reins
 from reflow_supervisor.sandbox.process import ProcessBackend
 from reflow_supervisor.sandbox.unix_sandbox import UnixSandbox
 
@@ -58,10 +59,42 @@ class MakeBackend(Protocol):
 
 @pytest.fixture
 def make_backend(cache: Path, base: Path) -> MakeBackend:
+    """A backend that runs this code for an agent, each sandbox started from nothing."""
+
     def make(
         python: str, javascript: str = "", *, kind: type[Backend] = BubblewrapBackend, use_cgroups: bool = True
     ) -> Backend:
         return kind(command=script(python, javascript), base=base, cache=cache, use_cgroups=use_cgroups)
+
+    return make
+
+
+class ForkingBackend(BubblewrapBackend):
+    """Whose Python sandboxes come from a zygote, and from nowhere else."""
+
+    async def start(self, runtime: SandboxRuntime, limits: Limits) -> UnixSandbox:
+        sandbox = await super().start(runtime, limits)
+        assert isinstance(sandbox._body, Reins) or runtime != "python", self.notices
+        return sandbox
+
+    notices: list[str]
+
+
+@pytest.fixture
+def make_forking(cache: Path, base: Path) -> Callable[..., ForkingBackend]:
+    """A backend that runs this code for an agent, in forks of a zygote."""
+
+    def make(python: str, javascript: str = "", *, prelude: str = "", use_cgroups: bool = True) -> ForkingBackend:
+        backend = ForkingBackend(
+            command=script(python, javascript),
+            forked=ForkedAgent(python, prelude),
+            base=base,
+            cache=cache,
+            use_cgroups=use_cgroups,
+        )
+        backend.notices = []
+        backend.on_notice = backend.notices.append
+        return backend
 
     return make
 
