@@ -27,7 +27,8 @@ READ_ONLY, NO_SUID, NO_DEVICES, NO_PROGRAMS = 1, 2, 4, 8
 BIND, RECURSIVE, PRIVATE = 1 << 12, 1 << 14, 1 << 18
 DETACH = 2
 # <linux/prctl.h>
-SET_DUMPABLE, SET_SECCOMP, READ_BOUNDS, DROP_FROM_BOUNDS, SET_SECUREBITS, NO_NEW_PRIVILEGES = 4, 22, 23, 24, 28, 38
+SET_DUMPABLE, SET_NAME, SET_SECCOMP, READ_BOUNDS, DROP_FROM_BOUNDS = 4, 15, 22, 23, 24
+SET_SECUREBITS, NO_NEW_PRIVILEGES = 28, 38
 SECCOMP_FILTER = 2
 ALL_SECUREBITS = 0x2F
 """NOROOT, NO_SETUID_FIXUP and KEEP_CAPS_LOCKED, all locked: no user id brings a capability back."""
@@ -93,6 +94,12 @@ def fork() -> int:
         return pid
     finally:
         os.close(ours)
+
+
+def call(name: str) -> None:
+    """What `ps -o comm` shows, at most 15 letters of it."""
+    text = ctypes.create_string_buffer(name.encode())
+    _prctl(SET_NAME, ctypes.addressof(text))
 
 
 def hide_memory() -> None:

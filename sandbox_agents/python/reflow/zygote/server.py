@@ -53,6 +53,7 @@ def main(control: int) -> NoReturn:
     """Serves the supervisor on that descriptor until it is gone."""
     supervisor = socket.socket(fileno=control)
     begin = decode_begin(supervisor.recv(MAX_CONTROL))
+    confine.call("reflow-zygote")
     confine.hide_memory()
     confine.make_mounts_private()
     rules = confine.Rules(begin.rules)
@@ -181,6 +182,7 @@ def _close_all_but(kept: Iterable[int]) -> None:
 
 def _live(order: bytes, descriptors: tuple[int, ...], rules: confine.Rules, program: CodeType) -> int:
     """A fork's whole life, and its exit code. It is a sandbox from `confine` on."""
+    confine.call("reflow-held")
     channel = socket.socket(fileno=descriptors[1])
     own = os.pidfd_open(os.getpid())
     socket.send_fds(channel, [encode(Forked())], [own])
@@ -195,6 +197,7 @@ def _live(order: bytes, descriptors: tuple[int, ...], rules: confine.Rules, prog
     channel.close()
     if not go:
         return 1  # it is not wanted any more
+    confine.call("reflow-agent")
     for name in list(os.environ):
         del os.environ[name]
     os.environ.update(decode_go(go).environment)
