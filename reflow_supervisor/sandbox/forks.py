@@ -113,23 +113,27 @@ class HeldFork:
         self._sandbox = sandbox
         self._reins = reins
         self._channel = channel
+        self._confined = False
 
     @property
     def alive(self) -> bool:
         return self._sandbox.exit is None
 
     async def confined(self) -> None:
-        """Returns when it has shut itself in.
+        """Returns when it has shut itself in, at once when it had before.
 
         Raises:
             CannotForkError: it could not, and why.
             ZygoteLostError: the zygote is gone.
             SandboxError: it takes too long.
         """
+        if self._confined:
+            return
         await self._attach()
         with trio.move_on_after(CONFINE_TIMEOUT):
             match await self._hear():
                 case Confined():
+                    self._confined = True
                     return
                 case ConfinementFailed(step=step, reason=reason):
                     raise CannotForkError(f"{step}: {reason}")
@@ -189,7 +193,10 @@ class HeldFork:
                 raise await self._end()
             said = decode_progress(data)
             if descriptors and self._sandbox.pid is None:
-                self._sandbox.attach(process_id(descriptors[0]), descriptors.pop())
+                pid = process_id(descriptors[0])
+                if pid is None:
+                    raise await self._end()
+                self._sandbox.attach(pid, descriptors.pop())
         except msgspec.DecodeError as error:
             raise CannotForkError(f"it does not say what a fork says: {error}") from None
         finally:
@@ -210,14 +217,10 @@ class HeldFork:
         return CannotForkError(f"while it shut itself in, it {end}: {words.decode(errors='replace').strip()}")
 
 
-def process_id(pidfd: int) -> int:
-    """As this process sees it.
-
-    Raises:
-        SandboxError: it is gone.
-    """
+def process_id(pidfd: int) -> int | None:
+    """As this process sees it; None where it is gone."""
     for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == "Pid" and int(value) > 0:
             return int(value)
-    raise SandboxError("a sandbox ended while it was being made")
+    return None

@@ -80,7 +80,8 @@ class WarmStarts:
         self._zygote: Zygote | None = None
         self._settled = False
         """Whether the first zygote has come up or failed: only that one is waited for."""
-        self._slow = False
+        self.trouble = ""
+        """Why sandboxes have to be made in another way now; empty while they have not."""
         self._ahead: dict[Limits, HeldFork] = {}
         self._lock = trio.Lock()
 
@@ -167,18 +168,18 @@ class WarmStarts:
         words = await zygote.last_words()
         await self._drop_ahead()
         await zygote.aclose()
-        self._failed(f"the zygote was lost: {why}" + (f" ({words})" if words else ""))
+        self._failed(f"the zygote was lost: {why} ({words})")
 
     def _failed(self, why: str) -> None:
         self._attempts.failed(self._clock())
-        if not self._slow:
-            self._slow = True
+        told, self.trouble = self.trouble, why
+        if not told:
             self._notice(f"{why}; until there is another one, Python sandboxes start more slowly")
 
     def _well(self) -> None:
         self._attempts.succeeded(self._clock())
-        if self._slow:
-            self._slow = False
+        if self.trouble:
+            self.trouble = ""
             self._notice("Python sandboxes start from a zygote again")
 
     # -- forks --------------------------------------------------------------------------------------------------

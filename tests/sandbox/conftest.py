@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,15 @@ def base() -> Iterator[Path]:
     path.chmod(0o755)
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def everybodys_python() -> str:
+    """A Python of the version of ours, whose packages are then ours, that every user can run."""
+    for path in (Path(sys.executable).resolve(), Path("/usr/bin") / f"python3.{sys.version_info.minor}"):
+        if path.exists() and all(directory.stat().st_mode & 0o001 for directory in (path, *path.parents)):
+            return str(path)
+    pytest.skip("an ordinary user cannot run this Python")
 
 
 def script(python: str, javascript: str = "") -> Callable[[AgentPlace], list[str]]:

@@ -559,26 +559,15 @@ trio.run(main)
 """
 
 
-def interpreter_for_everybody() -> str | None:
-    """One of the version of ours, whose packages are then ours, that every user can run."""
-    for path in (Path(sys.executable).resolve(), Path("/usr/bin") / f"python3.{sys.version_info.minor}"):
-        if path.exists() and all(directory.stat().st_mode & 0o001 for directory in (path, *path.parents)):
-            return str(path)
-    return None
-
-
 @pytest.mark.parametrize("how", ["started", "forked"])
 @pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as an ordinary user already")
-def test_under_an_ordinary_user(base: Path, how: str) -> None:
-    interpreter = interpreter_for_everybody()
-    if interpreter is None:
-        pytest.skip("an ordinary user cannot run this Python")
+def test_under_an_ordinary_user(base: Path, how: str, everybodys_python: str) -> None:
     uid = 54321
     for path in (base, base / "run", base / "cache"):
         path.mkdir(exist_ok=True)
         os.chown(path, uid, uid)
     done = subprocess.run(
-        [interpreter, "-c", ORDINARY, str(base / "run"), str(base / "cache"), how],
+        [everybodys_python, "-c", ORDINARY, str(base / "run"), str(base / "cache"), how],
         capture_output=True,
         text=True,
         env={"PATH": "/usr/bin", "PYTHONPATH": ":".join(path for path in sys.path if path), "HOME": str(base)},

@@ -7,6 +7,7 @@ shared by all. It opens no link and runs no script; it leaves nothing behind tha
 from __future__ import annotations
 
 import asyncio
+import linecache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,7 @@ from ..wire.session import Event as Said
 from ..wire.session import Outcome, RequestReceived, Session
 from .loader import MODULE_NAME, Loader, find_actor
 
+FILE = "rehearsed.py"
 SCRIPTS = (
     "from reflow import actor\n@actor(inports=['a'], outports=['b'])\ndef f(context):\n    return {'b': 1}\n",
     "from reflow import actor\n@actor(inports=['a'], outports=['b'])\nasync def f(context):\n    await context\n",
@@ -93,5 +95,6 @@ def _deliver(sender: Session, receiver: Session) -> list[Said]:
 
 def _loading(source: str) -> None:
     module = ModuleType(MODULE_NAME)
-    exec(Loader(Path("/")).compile(source, "rehearsed.py"), module.__dict__)
+    exec(Loader(Path("/")).compile(source, FILE), module.__dict__)
     find_actor(module, "", "f")
+    del linecache.cache[FILE]
