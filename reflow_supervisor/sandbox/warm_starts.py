@@ -164,8 +164,7 @@ class WarmStarts:
     async def _lose(self, zygote: Zygote, why: str) -> None:
         self._settled = True
         self._zygote = None
-        zygote.kill()
-        words = await zygote.last_words()
+        words = await zygote.last_words()  # which it may be about to say: only then is it killed
         await self._drop_ahead()
         await zygote.aclose()
         self._failed(f"the zygote was lost: {why} ({words})")
