@@ -23,7 +23,18 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 
-NAMES = ("round_trip", "throughput", "pipeline", "start", "recovery", "memory", "state", "discovery", "supervision")
+NAMES = (
+    "round_trip",
+    "throughput",
+    "pipeline",
+    "start",
+    "refill",
+    "recovery",
+    "memory",
+    "state",
+    "discovery",
+    "supervision",
+)
 
 
 def run(name: str, scale: float) -> Mapping[str, Any]:

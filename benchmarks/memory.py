@@ -1,7 +1,7 @@
 """Memory of an idle sandbox, with eight alike.
 
-PSS of all of its processes, bwrap's own included: what eight of them share is counted once. The peer is eight idle
-interpreters with no agent, no link and no isolation.
+PSS of all processes, bwrap's own included, and for Python the zygote and the fork that it has ready for the next start:
+what eight sandboxes share is counted once. The peer is eight idle interpreters with no agent, no link and no isolation.
 """
 
 from __future__ import annotations

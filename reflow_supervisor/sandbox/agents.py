@@ -57,7 +57,7 @@ FORKED_AGENT = ForkedAgent(
     code="from reflow.agent.__main__ import main; main()",
     # The agent, the event loop of asynchronous scripts, and what scripts import most.
     prelude=(
-        "import asyncio, collections, dataclasses, datetime, json, math, random, re, time, typing; "
+        "import asyncio, collections, dataclasses, datetime, json, math, re, time, typing; "
         "import reflow.agent.__main__; from reflow.agent.rehearsal import rehearse; rehearse()"
     ),
 )

@@ -23,6 +23,11 @@ QUIET = 0.05
 """Seconds after a request in which nothing is started: whoever got a sandbox needs the processor now."""
 LONGEST_QUIET = 0.25
 """Seconds after which something is started even though requests keep coming."""
+REST = 3.0
+"""A start is followed by a rest of so many times its length, where something is ready: whoever is at work gets most of
+the processor."""
+SHORTEST_REST = 0.05
+LONGEST_REST = 1.0
 
 
 @attrs.define
@@ -43,6 +48,7 @@ class Demand:
     _needed: list[float] = attrs.field(factory=list[float], init=False)
     """When so many were needed last: of one the first, of two the second. Never rising."""
     _pausing_since: float | None = attrs.field(default=None, init=False)
+    _resting_until: float = attrs.field(default=float("-inf"), init=False)
 
     def asked(self, now: float) -> None:
         """A sandbox was asked for."""
@@ -77,16 +83,20 @@ class Demand:
         above = self.target(now) > self.floor
         return self._needed[-1] + self.idle_timeout if above else float("inf")
 
-    def pause(self, now: float) -> float:
-        """Seconds to wait until the next one may be started."""
-        if not self._recent or self._pausing_since is None:
-            return 0.0
-        rest = min(self._recent[-1] + QUIET, self._pausing_since + LONGEST_QUIET) - now
-        return max(0.0, rest)
+    def pause(self, now: float, ready: int) -> float:
+        """Seconds to wait until the next one may be started, while so many are ready."""
+        until = self._resting_until if ready else now
+        if self._pausing_since is not None:
+            until = max(until, min(self._recent[-1] + QUIET, self._pausing_since + LONGEST_QUIET))
+        return max(0.0, until - now)
 
-    def resumed(self) -> None:
-        """One is being started."""
+    def begins(self) -> None:
+        """One is being started, to be ready."""
         self._pausing_since = None
+
+    def ends(self, now: float, took: float) -> None:
+        """It is ready, after so many seconds."""
+        self._resting_until = now + min(LONGEST_REST, max(SHORTEST_REST, REST * took))
 
     @property
     def _burst(self) -> float:

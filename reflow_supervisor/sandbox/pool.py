@@ -276,7 +276,7 @@ class SandboxPool(Generic[LinkT]):
                 self._retire(warm[0])
                 continue
             if len(warm) < target and not self._cold_starts and self._places.available_tokens:
-                wait = demand.pause(now)
+                wait = demand.pause(now, len(warm))
                 if not wait:
                     try:
                         async with self._refilling:
@@ -297,12 +297,14 @@ class SandboxPool(Generic[LinkT]):
             self._places.acquire_on_behalf_of_nowait(place)
         except trio.WouldBlock:
             return  # the other runtime was first
-        self._demands[runtime].resumed()
+        demand, began = self._demands[runtime], trio.current_time()
+        demand.begins()
         try:
             member = await self._start(runtime, self._limits, place)
         except BaseException:
             self._places.release_on_behalf_of(place)
             raise
+        demand.ends(trio.current_time(), trio.current_time() - began)
         self._warm.append(member)
         nursery.start_soon(self._guard, member)
 

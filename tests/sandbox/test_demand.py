@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reflow_supervisor.sandbox.demand import LONGEST_QUIET, QUIET, Demand
+from reflow_supervisor.sandbox.demand import LONGEST_QUIET, LONGEST_REST, QUIET, SHORTEST_REST, Demand
 
 FOREVER = float("inf")
 
@@ -13,7 +13,7 @@ def test_the_floor_where_nothing_is_asked_for() -> None:
     demand = Demand(3, 20, 300)
     assert [demand.target(now) for now in (0, 299, 1e9)] == [3, 3, 3]
     assert demand.falls_at(0) == FOREVER
-    assert demand.pause(0) == 0
+    assert demand.pause(0, 0) == demand.pause(0, 3) == 0
 
 
 def test_what_is_asked_for_one_by_one_needs_no_more() -> None:
@@ -75,17 +75,32 @@ def test_no_floor_keeps_none_and_a_floor_may_come_later() -> None:
 def test_it_is_quiet_for_a_moment_after_a_request_but_not_for_long() -> None:
     demand = Demand(1, 20, 300)
     demand.asked(1.0)
-    assert demand.pause(1.0) == pytest.approx(QUIET)
-    assert demand.pause(1.0 + QUIET) == 0
+    assert demand.pause(1.0, 0) == pytest.approx(QUIET)
+    assert demand.pause(1.0 + QUIET, 0) == 0
     now = 1.0
-    while demand.pause(now):
+    while demand.pause(now, 0):
         now += QUIET / 2
         demand.asked(now)
         assert now < 1.0 + LONGEST_QUIET + QUIET
-    demand.resumed()
-    assert demand.pause(now) == 0
+    demand.begins()
+    assert demand.pause(now, 0) == 0
     demand.asked(now)
-    assert demand.pause(now) == pytest.approx(QUIET)
+    assert demand.pause(now, 0) == pytest.approx(QUIET)
+
+
+def test_it_rests_after_a_start_where_something_is_ready() -> None:
+    demand = Demand(3, 20, 300)
+    demand.ends(10.0, 0.1)
+    assert demand.pause(10.0, 1) == pytest.approx(0.3)
+    assert demand.pause(10.0, 0) == 0
+    assert demand.pause(10.3, 1) == 0
+    demand.ends(15.0, 0.001)
+    assert demand.pause(15.0, 1) == pytest.approx(SHORTEST_REST)
+    demand.ends(20.0, 60.0)
+    assert demand.pause(20.0, 1) == LONGEST_REST
+    demand.asked(20.0)
+    assert demand.pause(20.0, 0) == pytest.approx(QUIET)
+    assert demand.pause(20.0, 1) == LONGEST_REST
 
 
 EVENTS = st.lists(st.tuples(st.floats(0, 50), st.sampled_from(["asked", "missed", "started"])), max_size=60)
@@ -116,6 +131,6 @@ def test_it_stays_in_its_bounds_and_falls_only_when_it_said(
         target = demand.target(now)
         assert floor <= target <= (floor + more if floor else 0)
         assert target == demand.target(now), "looking changes nothing"
-        assert 0 <= demand.pause(now) <= QUIET + 1e-9
+        assert 0 <= demand.pause(now, 0) <= QUIET + 1e-9
     if idle_timeout < FOREVER:
         assert demand.target(max(now, last_asked) + idle_timeout + 1) == floor
