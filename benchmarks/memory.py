@@ -33,8 +33,7 @@ async def _sandboxes(repetitions: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for _ in range(repetitions):
         for runtime in RUNTIMES:
-            async with open_pool(0) as pool:
-                pool.set_preload({runtime: ALIKE})
+            async with open_pool(ALIKE, [runtime]) as pool:
                 await until_warm(pool, **{runtime: ALIKE})
                 await trio.sleep(0.5)  # what an agent frees after its start
                 found.setdefault(runtime, []).append(_each())

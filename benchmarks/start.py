@@ -10,7 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -40,18 +40,18 @@ PLAIN = {"python": "plain python -I -S -c pass", "javascript": "plain node -e ''
 
 
 @asynccontextmanager
-async def open_pool(preload: int) -> AsyncIterator[Pool]:
+async def open_pool(preload: int, runtimes: Sequence[Runtime] = RUNTIMES) -> AsyncIterator[Pool]:
     """A pool as a run has it, of the backend that a run would choose, with so many of each runtime standing by."""
     choose = partial(choose_backend, "auto", minimum=Isolation.NAMESPACES, unsafe=False)
     backend = await trio.to_thread.run_sync(choose)
     try:
-        await backend.prepare(RUNTIMES)
+        await backend.prepare(runtimes)
         async with trio.open_nursery() as nursery:
             hub = LinkHub(nursery, resume_window=10)
             pool = Pool(
                 backend,
                 lambda sandbox: hub.accept(sandbox.listener, sandbox.token, sandbox.wait),
-                preload=dict.fromkeys(RUNTIMES, preload),
+                preload=dict.fromkeys(runtimes, preload),
                 max_size=12,
                 limits=Limits(cpu=None),
             )

@@ -68,6 +68,8 @@ class Reins:
         """Why there has never been a process."""
         self.lost = False
         """The zygote has ended, and with it the fork."""
+        self.over = False
+        """It was seen to have ended, or was let go of."""
 
     def fileno(self) -> int:
         return self._pipe
@@ -88,6 +90,7 @@ class Reins:
                 case _:
                     self._code = -signal.SIGKILL
                     self.lost = True
+            self.over = True
         return self._code is not None
 
     def reap(self) -> int:
@@ -100,6 +103,7 @@ class Reins:
     def close(self) -> None:
         """What its supervisor lets go of, the zygote kills."""
         os.close(self._pipe)
+        self.over = True
 
 
 class HeldFork:

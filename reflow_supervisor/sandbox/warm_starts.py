@@ -101,7 +101,7 @@ class WarmStarts:
             SandboxError: it could not be made, and would not be in another way.
         """
         zygote = await self._ready()
-        if zygote is None:
+        if zygote is None or zygote.full:
             return None
         try:
             held = await self._take(limits) or await self._fork(zygote, limits)
@@ -160,6 +160,7 @@ class WarmStarts:
         async with self._lock:
             if self._zygote is zygote:
                 await self._lose(zygote, why)
+                await self._begin()
 
     async def _lose(self, zygote: Zygote, why: str) -> None:
         self._settled = True
@@ -210,7 +211,7 @@ class WarmStarts:
         return None
 
     async def _fork_ahead(self, zygote: Zygote, limits: Limits) -> None:
-        if limits in self._ahead or len(self._ahead) >= MOST_AHEAD:
+        if limits in self._ahead or len(self._ahead) >= MOST_AHEAD or zygote.full:
             return
         try:
             held = await self._fork(zygote, limits)

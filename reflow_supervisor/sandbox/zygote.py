@@ -40,6 +40,9 @@ READY_TIMEOUT = 20.0
 END_TIMEOUT = 2.0
 """Seconds that a zygote may take to end by itself, when its supervisor has hung up."""
 CLOSE_TIMEOUT = 5.0
+DESCRIPTORS_OF_A_FORK = 2
+"""That a zygote holds for as long as the fork lives."""
+SPARE_DESCRIPTORS = 64
 LAST_WORDS = 4096
 
 CONFINEMENT = (
@@ -87,6 +90,8 @@ class Zygote:
         self._uids = uids
         self._uid = uid
         self._ready = False
+        self._forks: set[Reins] = set()
+        self._most = (max_open_files() - SPARE_DESCRIPTORS) // DESCRIPTORS_OF_A_FORK
         self._code: int | None = None
         self._said = ""
         self._closed = False
@@ -160,6 +165,13 @@ class Zygote:
             self._code = self._process.reap()
         return self._code is None
 
+    @property
+    def full(self) -> bool:
+        """It has as many forks as it can hold."""
+        if len(self._forks) >= self._most:
+            self._forks = {reins for reins in self._forks if not reins.over}
+        return len(self._forks) >= self._most
+
     async def ready(self) -> None:
         """Returns when it has imported all, at once when it had before.
 
@@ -227,6 +239,7 @@ class Zygote:
             os.set_blocking(reins[0], False)
             ours.pop_all()
         body = Reins(reins[0], self.kill)
+        self._forks.add(body)
         sandbox = UnixSandbox(
             slot,
             runtime="python",

@@ -65,6 +65,7 @@ class FakeZygote:
     alive: bool = True
     closed: bool = False
     forks: int = 0
+    full: bool = False
 
     async def ready(self) -> None:
         await trio.sleep_until(self.ready_at)
@@ -232,6 +233,19 @@ async def test_what_would_fail_in_any_way_fails(autojump_clock: trio.testing.Moc
     assert await starts.start(Limits()) is not None
     world.few_descriptors = True
     assert await starts.start(Limits()) is not None, "the one ahead; that there is no other is no failure"
+    await starts.aclose()
+
+
+@pytest.mark.trio
+async def test_a_full_zygote_is_asked_for_no_more(autojump_clock: trio.testing.MockClock) -> None:
+    world = World()
+    starts = world.starts()
+    assert await starts.start(Limits()) is not None
+    world.zygotes[0].full = True
+    assert await starts.start(Limits()) is None
+    world.zygotes[0].full = False
+    assert await starts.start(Limits()) is not None
+    assert world.notices == []
     await starts.aclose()
 
 

@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from reflow_supervisor.errors import SandboxError
-from reflow_supervisor.sandbox import bubblewrap, forks, unix_sandbox
+from reflow_supervisor.sandbox import bubblewrap, forks, unix_sandbox, zygote
 from reflow_supervisor.sandbox.backend import ExitKind, Limits, SandboxExit
 from reflow_supervisor.sandbox.cgroups import CgroupsUnavailableError, open_cgroups
 from reflow_supervisor.sandbox.unix_sandbox import UnixSandbox
@@ -110,8 +110,7 @@ async def test_siblings_see_nothing_of_each_other(make_forking: MakeForking, bas
         [],
     ]
     mounts: list[str] = await two.ask("open('/proc/self/mountinfo').read().splitlines()")
-    assert sum(one.sandbox.id in line for line in mounts) == 0
-    assert sum(two.sandbox.id in line for line in mounts) == 1
+    assert [sum(f"/{each.sandbox.id} " in line for line in mounts) for each in (one, two)] == [0, 1]
     assert await two.ask("attempt(lambda: os.kill(-1, 9))") == "ESRCH"
     for pid in (2, one.sandbox.pid, zygote_of(two.sandbox)):
         assert await two.ask(f"attempt(lambda: os.kill({pid}, 9))") == "ESRCH"
@@ -274,14 +273,14 @@ async def test_the_zygote_is_an_ordinary_process_without_an_environment(make_for
     backend = make_forking(OBEY)
     await backend.prepare(["python"])
     one = await Obedient.start(backend)
-    zygote = zygote_of(one.sandbox)
-    assert status(zygote)["Uid"].split() == [str(Path(f"/proc/{zygote}").stat().st_uid)] * 4
-    assert status(zygote)["Uid"].split()[0] != "0" or os.geteuid() == 0
-    assert (status(zygote)["Name"], status(one.sandbox.pid)["Name"]) == ("reflow-zygote", "reflow-agent")  # type: ignore[arg-type]
+    pid = zygote_of(one.sandbox)
+    assert status(pid)["Uid"].split() == [str(Path(f"/proc/{pid}").stat().st_uid)] * 4
+    assert status(pid)["Uid"].split()[0] != "0" or os.geteuid() == 0
+    assert (status(pid)["Name"], status(one.sandbox.pid)["Name"]) == ("reflow-zygote", "reflow-agent")  # type: ignore[arg-type]
     if os.geteuid() == 0:
-        assert status(zygote)["Uid"].split()[0] != "0"
-        assert Path(f"/proc/{zygote}/environ").read_bytes().split(b"\0") == [b"LANG=C.UTF-8", b"PWD=/", b""]
-    assert status(zygote)["Threads"] == "1"
+        assert status(pid)["Uid"].split()[0] != "0"
+        assert Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") == [b"LANG=C.UTF-8", b"PWD=/", b""]
+    assert status(pid)["Threads"] == "1"
     await one.aclose()
     await backend.aclose()
 
@@ -391,6 +390,23 @@ async def test_a_fork_bomb_leaves_the_zygote_able_to_fork(make_forking: MakeFork
     assert await two.ask("os.getpid()") == 1
     await one.aclose()
     await two.aclose()
+    await backend.aclose()
+
+
+async def test_a_zygote_that_holds_all_it_can_leaves_the_rest_to_bwrap(
+    make_forking: MakeForking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zygote, "max_open_files", lambda: zygote.SPARE_DESCRIPTORS + 2 * zygote.DESCRIPTORS_OF_A_FORK)
+    backend = make_forking(OBEY)
+    await backend.prepare(["python"])
+    one = await Obedient.start(backend)
+    third = await bubblewrap.BubblewrapBackend.start(backend, "python", Limits())  # one is ready for the next start
+    assert not isinstance(third._body, forks.Reins)
+    await one.aclose()
+    two = await Obedient.start(backend)
+    assert backend.notices == []
+    await two.aclose()
+    await third.aclose()
     await backend.aclose()
 
 

@@ -53,8 +53,8 @@ class ConfinementError(Exception):
 
 
 class Rules:
-    """What holds for every fork: its seccomp program, where the kernel can read it, and what this kernel's last
-    capability is. Made before any fork, so that none of them has to."""
+    """What holds for every fork: its seccomp program and its capabilities (none), where the kernel can read them, and
+    what this kernel's last capability is. Made before any fork, so that none of them has to."""
 
     def __init__(self, rules: bytes) -> None:
         class Program(ctypes.Structure):
@@ -62,9 +62,18 @@ class Rules:
 
         self._rules = ctypes.create_string_buffer(rules, len(rules))
         self._program = Program(len(rules) // 8, ctypes.addressof(self._rules))
-        self.last_capability = 0
-        while _libc.prctl(READ_BOUNDS, self.last_capability + 1, 0, 0, 0) >= 0:
-            self.last_capability += 1
+        self._header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+        self._no_capabilities = (ctypes.c_uint32 * 6)()
+        self._last = 0
+        while _libc.prctl(READ_BOUNDS, self._last + 1, 0, 0, 0) >= 0:
+            self._last += 1
+
+    def drop_capabilities(self) -> None:
+        for capability in range(self._last + 1):
+            _prctl(DROP_FROM_BOUNDS, capability)
+        _prctl(SET_SECUREBITS, ALL_SECUREBITS)
+        _check(_libc.capset(self._header, self._no_capabilities))
+        _prctl(NO_NEW_PRIVILEGES, 1)
 
     def install(self) -> None:
         _prctl(SET_SECCOMP, SECCOMP_FILTER, ctypes.addressof(self._program))
@@ -96,10 +105,15 @@ def fork() -> int:
         os.close(ours)
 
 
-def call(name: str) -> None:
-    """What `ps -o comm` shows, at most 15 letters of it."""
-    text = ctypes.create_string_buffer(name.encode())
-    _prctl(SET_NAME, ctypes.addressof(text))
+class Name:
+    """What `ps -o comm` shows of a process, at most 15 letters of it. Made before any fork."""
+
+    def __init__(self, name: str) -> None:
+        self._text = ctypes.create_string_buffer(name.encode())
+        self._address = ctypes.addressof(self._text)
+
+    def take(self) -> None:
+        _prctl(SET_NAME, self._address)
 
 
 def hide_memory() -> None:
@@ -136,7 +150,7 @@ def confine(order: Fork, groups: Sequence[int], rules: Rules) -> None:
         _enter_namespaces(proc, uid)
         os.close(proc)
         step = "dropping capabilities"
-        _drop_capabilities(rules.last_capability)
+        rules.drop_capabilities()
         step = "setting limits"
         for which, value in order.limits:
             resource.setrlimit(which, (value, value))
@@ -204,15 +218,6 @@ def _enter_namespaces(proc: int, uid: int) -> None:
     _write(proc, "sys/user/max_user_namespaces", "0")
     name = HOSTNAME.encode()
     _check(_libc.sethostname(name, len(name)))
-
-
-def _drop_capabilities(last: int) -> None:
-    for capability in range(last + 1):
-        _prctl(DROP_FROM_BOUNDS, capability)
-    _prctl(SET_SECUREBITS, ALL_SECUREBITS)
-    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
-    _check(_libc.capset(ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)())))
-    _prctl(NO_NEW_PRIVILEGES, 1)
 
 
 def _write(directory: int, path: str, text: str) -> None:

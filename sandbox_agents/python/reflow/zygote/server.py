@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import resource
 import select
 import signal
 import socket
@@ -46,6 +47,10 @@ from .messages import (
 PROGRAM_NAME: Final = "<string>"
 """What tracebacks call a fork's program: as `python -c` does."""
 
+HELD: Final = confine.Name("reflow-held")
+AGENT: Final = confine.Name("reflow-agent")
+"""A fork's names: until it is told who it is, and from then on."""
+
 ROOM: Final = socket.CMSG_SPACE(struct.calcsize("i") * (len(FORK_DESCRIPTORS) + MAX_GROUPS))
 
 
@@ -53,8 +58,10 @@ def main(control: int) -> NoReturn:
     """Serves the supervisor on that descriptor until it is gone."""
     supervisor = socket.socket(fileno=control)
     begin = decode_begin(supervisor.recv(MAX_CONTROL))
-    confine.call("reflow-zygote")
+    confine.Name("reflow-zygote").take()
     confine.hide_memory()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     confine.make_mounts_private()
     rules = confine.Rules(begin.rules)
     exec(compile(begin.prelude, PROGRAM_NAME, "exec", dont_inherit=True), {"__name__": "__prelude__"})
@@ -97,17 +104,22 @@ class Zygote:
         """Returns in forks only, with their order and the descriptors that came with it."""
         control = self._control.fileno()
         while True:
+            ordered = False
             for descriptor, _ in self._poll.poll():
                 if descriptor == control:
-                    order, descriptors = self._receive()
-                    if self._fork(descriptors):
-                        return order, descriptors
+                    ordered = True
                 elif descriptor in self._pids:
                     self._bury(descriptor)
                 elif descriptor in self._pidfds:
                     # The supervisor has let go.
                     self._poll.unregister(descriptor)
-                    signal.pidfd_send_signal(self._pidfds[descriptor], signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):
+                        signal.pidfd_send_signal(self._pidfds[descriptor], signal.SIGKILL)
+            # In the end, so that no number in the list above can have become a new fork's.
+            if ordered:
+                order, descriptors = self._receive()
+                if self._fork(descriptors):
+                    return order, descriptors
 
     def _receive(self) -> tuple[bytes, tuple[int, ...]]:
         order, ancillary, flags, _ = self._control.recvmsg(MAX_CONTROL, ROOM)
@@ -117,7 +129,7 @@ class Zygote:
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or len(ancillary) != 1:
             raise SystemExit("an order was cut short")
         data = ancillary[0][2]
-        descriptors = struct.unpack(f"={len(data) // 4}i", data)
+        descriptors = struct.unpack(f"{len(data) // struct.calcsize('i')}i", data)
         if len(descriptors) < len(FORK_DESCRIPTORS):
             raise SystemExit("an order came with too few descriptors")
         return order, descriptors
@@ -125,17 +137,21 @@ class Zygote:
     def _fork(self, descriptors: tuple[int, ...]) -> bool:
         """Whether this is the fork."""
         reins = descriptors[0]
+        pid = -1
         try:
             pid = confine.fork()
+            if not pid:
+                self._leave(descriptors)
+                return True
+            pidfd = os.pidfd_open(pid)
         except OSError as error:
+            if pid > 0:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
             _say(reins, NOT_FORKED, error.errno or 0)
             for descriptor in descriptors:
                 os.close(descriptor)
             return False
-        if not pid:
-            self._leave(descriptors)
-            return True
-        pidfd = os.pidfd_open(pid)
         self._pids[pidfd] = pid
         self._reins[pidfd] = reins
         self._pidfds[reins] = pidfd
@@ -182,10 +198,10 @@ def _close_all_but(kept: Iterable[int]) -> None:
 
 def _live(order: bytes, descriptors: tuple[int, ...], rules: confine.Rules, program: CodeType) -> int:
     """A fork's whole life, and its exit code. It is a sandbox from `confine` on."""
-    confine.call("reflow-held")
+    HELD.take()
     channel = socket.socket(fileno=descriptors[1])
     own = os.pidfd_open(os.getpid())
-    socket.send_fds(channel, [encode(Forked())], [own])
+    channel.sendmsg((encode(Forked()),), ((socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", own)),))
     os.close(own)
     try:
         confine.confine(decode_fork(order), descriptors[len(FORK_DESCRIPTORS) :], rules)
@@ -197,7 +213,7 @@ def _live(order: bytes, descriptors: tuple[int, ...], rules: confine.Rules, prog
     channel.close()
     if not go:
         return 1  # it is not wanted any more
-    confine.call("reflow-agent")
+    AGENT.take()
     for name in list(os.environ):
         del os.environ[name]
     os.environ.update(decode_go(go).environment)
