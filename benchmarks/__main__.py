@@ -29,6 +29,7 @@ NAMES = (
     "pipeline",
     "encoding",
     "start",
+    "refill",
     "recovery",
     "memory",
     "state",

@@ -1,7 +1,7 @@
 """Memory of an idle sandbox, with eight alike.
 
-PSS of all of its processes, bwrap's own included: what eight of them share is counted once. The peer is eight idle
-interpreters with no agent, no link and no isolation.
+PSS of all processes, bwrap's own included, and for Python the zygote and the fork that it has ready for the next start:
+what eight sandboxes share is counted once. The peer is eight idle interpreters with no agent, no link and no isolation.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ async def _sandboxes(repetitions: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for _ in range(repetitions):
         for runtime in RUNTIMES:
-            async with open_pool(0) as pool:
-                pool.set_preload({runtime: ALIKE})
+            async with open_pool(ALIKE, [runtime]) as pool:
                 await until_warm(pool, **{runtime: ALIKE})
                 await trio.sleep(0.5)  # what an agent frees after its start
                 found.setdefault(runtime, []).append(_each())

@@ -26,11 +26,12 @@ def program(pid: int) -> str:
 
 
 def proportional_set(pid: int) -> int:
-    """Bytes of memory, each page divided by the number of processes that share it (PSS)."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    """Bytes of memory, each page divided by the number of processes that share it (PSS); none where it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
 def processor_time(pid: int) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -25,11 +25,12 @@ from benchmarks.networks import ACTORS, LANGUAGE, RUNTIMES, Runtime, chain, dire
 from reflow_supervisor.actors.discovery import discover
 from reflow_supervisor.actors.modules import companions, materialise
 from reflow_supervisor.actors.registry import Registry
+from reflow_supervisor.network.component import Component
 from reflow_supervisor.rpc.accept import LinkHub
 from reflow_supervisor.rpc.link import Link
 from reflow_supervisor.sandbox.backend import Isolation, Limits
 from reflow_supervisor.sandbox.interpreters import node
-from reflow_supervisor.sandbox.pool import SandboxPool
+from reflow_supervisor.sandbox.pool import Lease, SandboxPool
 from reflow_supervisor.sandbox.select import choose_backend
 
 Pool = SandboxPool[Link]
@@ -39,18 +40,18 @@ PLAIN = {"python": "plain python -I -S -c pass", "javascript": "plain node -e ''
 
 
 @asynccontextmanager
-async def open_pool(preload: int) -> AsyncIterator[Pool]:
+async def open_pool(preload: int, runtimes: Sequence[Runtime] = RUNTIMES) -> AsyncIterator[Pool]:
     """A pool as a run has it, of the backend that a run would choose, with so many of each runtime standing by."""
     choose = partial(choose_backend, "auto", minimum=Isolation.NAMESPACES, unsafe=False)
     backend = await trio.to_thread.run_sync(choose)
     try:
-        await backend.prepare(RUNTIMES)
+        await backend.prepare(runtimes)
         async with trio.open_nursery() as nursery:
             hub = LinkHub(nursery, resume_window=10)
             pool = Pool(
                 backend,
                 lambda sandbox: hub.accept(sandbox.listener, sandbox.token, sandbox.wait),
-                preload=dict.fromkeys(RUNTIMES, preload),
+                preload=dict.fromkeys(runtimes, preload),
                 max_size=12,
                 limits=Limits(cpu=None),
             )
@@ -75,24 +76,29 @@ async def _cold(pool: Pool, runtime: Runtime) -> float:
         return time.perf_counter() - start
 
 
+async def load_into(lease: Lease[Link], component: Component, registry: Registry, path: Path) -> None:
+    """Gives the actor of a leased sandbox its script."""
+    source = registry.source(component)
+    await trio.to_thread.run_sync(materialise, companions(component, path), source, lease.sandbox.workspace)
+    load = messages.Load(
+        node="n",
+        component=component.name,
+        file=source.file,
+        source=source.code,
+        export=component.export,
+        inports=["v"],
+        outports=["o"],
+        state=messages.StateSettings(backend="memory", ttl_ms=None),
+    )
+    await lease.link.request("load", load, messages.LoadResult)
+
+
 async def _instantiate(pool: Pool, runtime: Runtime, registry: Registry, path: Path) -> float:
     component = registry.lookup(COMPONENT[runtime])
-    source, modules = registry.source(component), companions(component, path)
     await until_warm(pool, python=1, javascript=1)  # nothing else is being started
     start = time.perf_counter()
     async with await pool.lease(runtime) as lease:
-        await trio.to_thread.run_sync(materialise, modules, source, lease.sandbox.workspace)
-        load = messages.Load(
-            node="n",
-            component=component.name,
-            file=source.file,
-            source=source.code,
-            export=component.export,
-            inports=["v"],
-            outports=["o"],
-            state=messages.StateSettings(backend="memory", ttl_ms=None),
-        )
-        await lease.link.request("load", load, messages.LoadResult)
+        await load_into(lease, component, registry, path)
         return time.perf_counter() - start
 
 

@@ -90,10 +90,14 @@ class SandboxConfig:
     )
     python_image: Image = key("Image for Python scripts, with `backend: microsandbox`.", "python:3.11")
     javascript_image: Image = key("Image for JavaScript scripts, with `backend: microsandbox`.", "node:20")
-    preload_count: Annotated[int, Integer(0, 1000)] = key("Sandboxes of each needed runtime that are started ahead.", 5)
+    preload_count: Annotated[int, Integer(0, 1000)] = key(
+        "Sandboxes of each needed runtime that stand by at least (no more than it has nodes); more do where they are "
+        "asked for faster than they start. 0: none, ever.",
+        5,
+    )
     max_pool_size: Annotated[int, Integer(1, 10_000)] = key("Most sandboxes alive at a time, idle ones included.", 20)
     idle_timeout: Annotated[float, Duration(1)] | None = key(
-        "How long an idle sandbox beyond `preload_count` is kept; null keeps it.", 300.0
+        "How long a sandbox beyond `preload_count` stands by without being needed; null: for ever.", 300.0
     )
     start_timeout: Annotated[float, Duration(0.1, 3600)] = key(
         "How long a sandbox may take until its agent answers.", 30.0

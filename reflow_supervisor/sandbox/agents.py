@@ -1,4 +1,4 @@
-"""What starts an agent, whichever backend it runs under: its command line and its whole environment."""
+"""What starts an agent, whichever backend it runs under: its command line or its code, and its whole environment."""
 
 from __future__ import annotations
 
@@ -26,6 +26,15 @@ class AgentPlace:
     limits: Limits
 
 
+@attrs.frozen
+class ForkedAgent:
+    """What starts an agent in a Python that is forked: the source of its main program, and of what is done once, ahead
+    of all forks."""
+
+    code: str
+    prelude: str = ""
+
+
 AgentCommand = Callable[[AgentPlace], list[str]]
 
 
@@ -42,6 +51,17 @@ def agent_command(place: AgentPlace) -> list[str]:
         # outside of its heap: buffers, code, the agent's own.
         command.append(f"--max-old-space-size={max(1, place.limits.memory * 3 // 4 // MEBIBYTE)}")
     return [*command, f"{place.directory}/agent.js"]
+
+
+FORKED_AGENT = ForkedAgent(
+    code="from reflow.agent.__main__ import main; main()",
+    # The agent, the event loop of asynchronous scripts, and what scripts import most.
+    prelude=(
+        "import asyncio, collections, dataclasses, datetime, json, math, re, time, typing; "
+        "import reflow.agent.__main__; from reflow.agent.rehearsal import rehearse; rehearse()"
+    ),
+)
+"""The agent that comes with this distribution, as a fork runs it."""
 
 
 def environment(*, link: str, token: str, workspace: str, home: str, path: str) -> dict[str, str]:

@@ -8,9 +8,9 @@ whose contents appear read-only inside, and the script's stdout and stderr.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import attrs
 import trio
@@ -160,6 +160,13 @@ class Finding:
     what: str
     detail: str = ""
     fix: str = ""
+
+
+@runtime_checkable
+class Noticing(Protocol):
+    """What a backend is, too, that may come to do with less while it runs: it says so, in words, once."""
+
+    on_notice: Callable[[str], None]
 
 
 class SandboxBackend(Protocol):

@@ -137,6 +137,24 @@ class Cgroup:
         for directory in _distinct(self.directories):
             (directory / "cgroup.procs").write_text(str(pid))
 
+    def doors(self) -> list[int]:
+        """Descriptors by which a process that has them can put itself here: it writes "0". They have this process's
+        rights, whoever writes. To be closed by the caller.
+
+        Raises:
+            OSError: they cannot be opened.
+        """
+        opened: list[int] = []
+        try:
+            for directory in _distinct(self.directories):
+                door = os.open(directory / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+                opened.append(door)
+        except OSError:
+            for descriptor in opened:
+                os.close(descriptor)
+            raise
+        return opened
+
     def pids(self) -> list[int]:
         # Only one of the hierarchies: every process is put into all of them.
         return _numbers(next(iter(_distinct(self.directories))) / "cgroup.procs")

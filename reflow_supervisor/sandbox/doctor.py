@@ -1,6 +1,6 @@
 """What `reflow-supervise doctor` says about sandboxes: which boundary is active here, and what each lacks.
 
-Everything is found out by trying it. Blocking, about 0.2 s: call it in a thread.
+Everything is found out by trying it. Blocking, about a second: call it in a thread.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from reflow_supervisor.errors import EnvironmentError_
 from reflow_supervisor.sandbox import interpreters
 from reflow_supervisor.sandbox.backend import Finding, FindingLevel, Isolation
+from reflow_supervisor.sandbox.bubblewrap import BubblewrapBackend, zygote_finding
 from reflow_supervisor.sandbox.select import CANDIDATES, Candidate
 
 KVM = Path("/dev/kvm")
@@ -29,6 +30,7 @@ def findings(candidates: Sequence[Candidate] = CANDIDATES) -> list[Finding]:
     return [
         _boundary(active),
         *(finding for _, found in probed for finding in found),
+        *([zygote_finding()] if active is not None and active.name == BubblewrapBackend.name else []),
         _user(),
         _python(),
         _node(),

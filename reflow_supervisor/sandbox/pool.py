@@ -1,8 +1,11 @@
 """Warm sandboxes, and a bound on how many there are.
 
 The pool decides when a sandbox is started, which one a lease gets, and when one that nobody uses is retired. It keeps
-some standing by for each runtime, connected, so that an actor starts (and starts again) in milliseconds. A sandbox
-that has been leased is never leased again, whatever its actor did with it.
+some standing by for each runtime, connected, so that an actor starts (and starts again) in milliseconds; how many,
+`demand` says. A sandbox that has been leased is never leased again, whatever its actor did with it.
+
+Whoever has just got a sandbox, or waits for one, needs the processor more than what stands by: so these are started one
+at a time and after a pause, and what is left of a dead sandbox is removed later, in the background.
 
 What a connection is, the pool does not know: `connect` makes it, and whoever holds the lease speaks on it.
 """
@@ -19,11 +22,15 @@ import trio
 
 from reflow_supervisor.errors import ReflowError, SandboxError
 from reflow_supervisor.sandbox.backend import Limits, Sandbox, SandboxBackend, SandboxRuntime
+from reflow_supervisor.sandbox.demand import QUIET, Demand
 
 STDERR_TAIL = 4096
 STDERR_TIMEOUT = 1.0
 REFILL_BACKOFF = (0.1, 30.0)
 """Seconds before a failed refill is tried again: the first time, and at most."""
+END_TIMEOUT = 10.0
+"""Seconds that a killed sandbox may take to be gone; then it is as good as that."""
+RUNTIMES: tuple[SandboxRuntime, ...] = get_args(SandboxRuntime)
 
 
 class Link(Protocol):
@@ -38,12 +45,6 @@ LinkT = TypeVar("LinkT", bound=Link)
 def preload_counts(preload_count: int, nodes: Mapping[SandboxRuntime, int]) -> dict[SandboxRuntime, int]:
     """How many sandboxes to keep warm, by the number of nodes of each runtime in the network: no more than it has."""
     return {runtime: min(preload_count, count) for runtime, count in nodes.items()}
-
-
-def standby_target(preload: int, idle: float, idle_timeout: float) -> int:
-    """How many to keep warm when the last lease of that runtime was `idle` seconds ago. A network that has been
-    quiet for long keeps one, so that a restart is still quick."""
-    return preload if idle < idle_timeout else min(preload, 1)
 
 
 @attrs.frozen
@@ -65,6 +66,8 @@ class _Member(Generic[LinkT]):
     place: object
     watch: trio.CancelScope = attrs.Factory(trio.CancelScope)
     leased: bool = False
+    removed: bool = False
+    """What is left of it is being removed, or is."""
 
 
 class Lease(Generic[LinkT]):
@@ -104,9 +107,9 @@ class SandboxPool(Generic[LinkT]):
     Args:
         backend: makes the sandboxes; it is prepared already.
         connect: waits for the agent in a sandbox, and shakes hands with it.
-        preload: how many to keep warm, by runtime (see `preload_counts`).
+        preload: how many to keep warm at least, by runtime (see `preload_counts`); of a runtime with 0, none.
         max_size: how many there may be at once. Leases beyond wait.
-        idle_timeout: after this many seconds without a lease, only one of a runtime is kept warm.
+        idle_timeout: seconds that a warm one beyond these is kept without being needed.
         limits: of the warm ones. A lease with other limits is always a cold start.
         start_timeout: how many seconds an agent may take to connect.
         concurrent_starts: how many are started at once, so that a big network does not choke the machine.
@@ -128,8 +131,9 @@ class SandboxPool(Generic[LinkT]):
     ) -> None:
         self._backend = backend
         self._connect = connect
-        self._preload = dict(preload)
-        self._idle_timeout = idle_timeout
+        self._demands: dict[SandboxRuntime, Demand] = {
+            runtime: Demand(preload.get(runtime, 0), max_size, idle_timeout) for runtime in RUNTIMES
+        }
         self._limits = limits or Limits()
         self._start_timeout = start_timeout
         self._on_refill_failure = on_refill_failure
@@ -137,27 +141,33 @@ class SandboxPool(Generic[LinkT]):
         self._starts = trio.CapacityLimiter(concurrent_starts or os.cpu_count() or 1)
         self._cold_starts = 0
         self._warm: list[_Member[LinkT]] = []  # the longest idle first
-        self._last_lease: dict[SandboxRuntime, float] = {}
+        self._refilling = trio.Lock()
+        self._nursery: trio.Nursery | None = None
         self._changed = trio.Event()
 
     def set_preload(self, preload: Mapping[SandboxRuntime, int]) -> None:
-        """Changes how many are kept warm, when the network has changed."""
-        self._preload = dict(preload)
+        """Changes how many are kept warm at least, when the network has changed."""
+        for runtime, demand in self._demands.items():
+            demand.floor = preload.get(runtime, 0)
         self._wake()
 
     def statistics(self) -> PoolStatistics:
         places = self._places.statistics()
-        runtimes: tuple[SandboxRuntime, ...] = get_args(SandboxRuntime)
-        warm: dict[SandboxRuntime, int] = {runtime: len(self._warm_of(runtime)) for runtime in runtimes}
+        warm: dict[SandboxRuntime, int] = {runtime: len(self._warm_of(runtime)) for runtime in RUNTIMES}
         return PoolStatistics(warm, places.borrowed_tokens, places.tasks_waiting)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keeps sandboxes warm until it is cancelled, and then removes them. Leases may be taken before it runs, and
         outlive it."""
         async with trio.open_nursery() as nursery:
-            for runtime in get_args(SandboxRuntime):
-                nursery.start_soon(self._keep_warm, runtime, nursery)
-            task_status.started()
+            self._nursery = nursery
+            try:
+                for runtime in RUNTIMES:
+                    nursery.start_soon(self._keep_warm, runtime, nursery)
+                task_status.started()
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
 
     async def lease(self, runtime: SandboxRuntime, limits: Limits | None = None) -> Lease[LinkT]:
         """A sandbox for one actor: a warm one with exactly these limits, else a new one.
@@ -166,9 +176,11 @@ class SandboxPool(Generic[LinkT]):
             SandboxError: it could not be started, with what its agent wrote to stderr.
         """
         limits = limits or self._limits
-        self._last_lease[runtime] = trio.current_time()
         await trio.lowlevel.checkpoint()
         member = self._take_warm(runtime, limits)
+        if limits == self._limits:
+            # Warm ones are of no use to others.
+            self._demands[runtime].asked(trio.current_time())
         if member is None:
             place = object()
             self._cold_starts += 1
@@ -179,6 +191,8 @@ class SandboxPool(Generic[LinkT]):
                 except BaseException:
                     self._places.release_on_behalf_of(place)
                     raise
+                if limits == self._limits:
+                    self._demands[runtime].missed(trio.current_time())
             finally:
                 self._cold_starts -= 1
                 self._wake()
@@ -209,12 +223,15 @@ class SandboxPool(Generic[LinkT]):
 
     async def _start(self, runtime: SandboxRuntime, limits: Limits, place: object) -> _Member[LinkT]:
         async with self._starts:
+            began = trio.current_time()
             sandbox = await self._backend.start(runtime, limits)
             try:
-                return _Member(sandbox, limits, await self._connected(sandbox), place)
+                member = _Member(sandbox, limits, await self._connected(sandbox), place)
             except BaseException:
                 await sandbox.aclose()
                 raise
+            self._demands[runtime].started(trio.current_time() - began)
+            return member
 
     async def _connected(self, sandbox: Sandbox) -> LinkT:
         link: LinkT | None = None
@@ -246,38 +263,48 @@ class SandboxPool(Generic[LinkT]):
         raise SandboxError(f"the {sandbox.runtime} agent in sandbox {sandbox.id} {why}{said}") from cause
 
     async def _keep_warm(self, runtime: SandboxRuntime, nursery: trio.Nursery) -> None:
-        """One at a time, and never while an actor waits for a cold start: it needs the processor more."""
-        started = trio.current_time()
+        """Never while an actor waits for a cold start: it needs the processor more."""
+        demand = self._demands[runtime]
         first, longest = REFILL_BACKOFF
         backoff = first
         while True:
-            idle = trio.current_time() - self._last_lease.get(runtime, started)
-            preload = self._preload.get(runtime, 0)
+            now = trio.current_time()
             warm = self._warm_of(runtime)
-            target = standby_target(preload, idle, self._idle_timeout)
+            target = demand.target(now)
+            wait = demand.falls_at(now) - now
             if len(warm) > target:
                 self._retire(warm[0])
-            elif len(warm) < target and not self._cold_starts and self._places.available_tokens:
-                try:
-                    await self._refill(runtime, nursery)
-                    backoff = first
-                except SandboxError as error:
-                    self._on_refill_failure(runtime, error)
-                    await trio.sleep(backoff)
-                    backoff = min(longest, backoff * 2)
-            else:
-                until_idle = self._idle_timeout - idle if idle < self._idle_timeout else float("inf")
-                with trio.move_on_after(until_idle):
-                    await self._changed.wait()
+                continue
+            if len(warm) < target and not self._cold_starts and self._places.available_tokens:
+                wait = demand.pause(now, len(warm))
+                if not wait:
+                    try:
+                        async with self._refilling:
+                            await self._refill(runtime, nursery)
+                        backoff = first
+                    except SandboxError as error:
+                        self._on_refill_failure(runtime, error)
+                        await trio.sleep(backoff)
+                        backoff = min(longest, backoff * 2)
+                    continue
+            changed = self._changed
+            with trio.move_on_after(wait):
+                await changed.wait()
 
     async def _refill(self, runtime: SandboxRuntime, nursery: trio.Nursery) -> None:
         place = object()
-        self._places.acquire_on_behalf_of_nowait(place)
+        try:
+            self._places.acquire_on_behalf_of_nowait(place)
+        except trio.WouldBlock:
+            return  # the other runtime was first
+        demand, began = self._demands[runtime], trio.current_time()
+        demand.begins()
         try:
             member = await self._start(runtime, self._limits, place)
         except BaseException:
             self._places.release_on_behalf_of(place)
             raise
+        demand.ends(trio.current_time(), trio.current_time() - began)
         self._warm.append(member)
         nursery.start_soon(self._guard, member)
 
@@ -297,10 +324,18 @@ class SandboxPool(Generic[LinkT]):
         member.watch.cancel()
 
     async def _discard(self, member: _Member[LinkT]) -> None:
+        """Ends a sandbox. Its place is free when its processes are gone; the rest of it goes in the background."""
+        sandbox = member.sandbox
         with trio.CancelScope(shield=True):
-            member.sandbox.kill()
+            sandbox.kill()
             await _close_now(member.link)
-            await member.sandbox.aclose()
+            with trio.move_on_after(END_TIMEOUT):
+                await sandbox.wait()
+            if self._nursery is None:
+                await sandbox.aclose()
+            elif not member.removed:
+                self._nursery.start_soon(_remove, sandbox)
+            member.removed = True
         if member.place in self._places.statistics().borrowers:
             self._places.release_on_behalf_of(member.place)
             self._wake()
@@ -308,6 +343,14 @@ class SandboxPool(Generic[LinkT]):
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+async def _remove(sandbox: Sandbox) -> None:
+    try:
+        await trio.sleep(QUIET)  # whoever lost it is being started again
+    finally:
+        with trio.CancelScope(shield=True):
+            await sandbox.aclose()
 
 
 async def _close_now(link: Link) -> None:

@@ -136,7 +136,7 @@ class ProcessBackend:
         )
         held = [sys.executable, "-I", "-S", "-c", GATE, str(gate), str(os.getpid()), *self._command(place)]
         process = start_process(limited(held, rlimits), environment=variables, inherited=[gate])
-        pid = process.process.pid
+        pid = process.pid
 
         def kill_rest() -> None:
             # The session's leader is alive or a zombie here, so that this is still its process group.
@@ -152,7 +152,9 @@ class ProcessBackend:
             limits=limits,
             token=token,
             guest_workspace=str(slot.directory.workspace),
-            process=process,
+            body=process,
+            stdout=process.stdout,
+            stderr=process.stderr,
             kill_rest=kill_rest,
         )
         sandbox.attach(pid)

@@ -57,6 +57,20 @@ def rlimits_for(
     )
 
 
+def resource_limits(rlimits: Rlimits) -> list[tuple[int, int]]:
+    """As `setrlimit` takes them, for a process that sets its own."""
+    wanted = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: rlimits.open_files,
+        resource.RLIMIT_FSIZE: rlimits.file_size,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_AS: rlimits.address_space,
+        resource.RLIMIT_DATA: rlimits.data,
+        resource.RLIMIT_NPROC: rlimits.processes,
+    }
+    return [(which, value) for which, value in wanted.items() if value is not None]
+
+
 def max_open_files() -> int:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return hard if hard != resource.RLIM_INFINITY else 1 << 20

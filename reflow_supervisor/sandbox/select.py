@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 
 from reflow_supervisor.errors import EnvironmentError_, Problem, UserError
-from reflow_supervisor.sandbox.backend import Finding, FindingLevel, Isolation, SandboxBackend
+from reflow_supervisor.sandbox.backend import Finding, FindingLevel, Isolation, Noticing, SandboxBackend
 from reflow_supervisor.sandbox.bubblewrap import BubblewrapBackend
 from reflow_supervisor.sandbox.process import ProcessBackend
 
@@ -36,12 +36,17 @@ CANDIDATES: Sequence[Candidate] = (
 """The strongest first: the order in which `auto` tries them."""
 
 
+def _ignore(notice: str) -> None:
+    pass
+
+
 def choose_backend(
     name: str = AUTO,
     *,
     minimum: Isolation = Isolation.NAMESPACES,
     unsafe: bool = False,
     candidates: Sequence[Candidate] = CANDIDATES,
+    on_notice: Callable[[str], None] = _ignore,
 ) -> SandboxBackend:
     """The backend to use. Blocking: it tries out what the machine can do.
 
@@ -49,6 +54,7 @@ def choose_backend(
         name: a backend's name, or "auto" for the strongest that works here.
         minimum: refuses everything weaker.
         unsafe: allows a backend without isolation, if it is also named.
+        on_notice: told by the backend, while it runs, when it comes to do with less.
 
     Raises:
         UserError: the name or the combination makes no sense.
@@ -56,6 +62,13 @@ def choose_backend(
     """
     if problem := unfit(name, minimum=minimum, unsafe=unsafe, candidates=candidates):
         raise UserError(problem)
+    backend = _choose(name, minimum, candidates)
+    if isinstance(backend, Noticing):
+        backend.on_notice = on_notice
+    return backend
+
+
+def _choose(name: str, minimum: Isolation, candidates: Sequence[Candidate]) -> SandboxBackend:
     if name == AUTO:
         return _strongest(minimum, candidates)
     candidate = next(each for each in candidates if each.name == name)

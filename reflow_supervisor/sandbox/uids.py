@@ -48,6 +48,7 @@ class UidPool:
 
     def __init__(self, ids: range, offset: int = 0) -> None:
         """`offset`: where to begin, so that two supervisors on one machine seldom use the same ids."""
+        self.ids = ids
         start = offset % len(ids)
         self._free = deque([*ids[start:], *ids[:start]])
 

@@ -1,8 +1,8 @@
 """A sandbox made of processes of this machine: its streams, its end, and its removal.
 
-What the processes are confined by, the backends decide (`bubblewrap`, `process`). Here is what they share: the
-direct child of the supervisor (bwrap's monitor, or the agent itself), the agent's process, a control group where
-there is one, and the sandbox's directory.
+What the processes are confined by, the backends decide (`bubblewrap`, `process`). Here is what they share: what tells
+of the sandbox's end (a child of the supervisor: bwrap's monitor, or the agent itself; or the zygote that forked it),
+the agent's process, a control group where there is one, and the sandbox's directory.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
-import attrs
 import trio
 
 from reflow_supervisor.errors import SandboxError
@@ -27,8 +27,36 @@ from reflow_supervisor.sandbox.rundir import AgentListener
 CLOSE_TIMEOUT = 10.0
 """SIGKILL is not instant for a process in an uninterruptible call; longer than this, it is left to the kernel."""
 
+TELL_TIMEOUT = 5.0
+"""Seconds from the end of an agent until whoever has to tell of it is taken for hung."""
+
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Body(Protocol):
+    """What tells of a sandbox's end, and how it ended."""
+
+    def fileno(self) -> int:
+        """Readable as soon as `ended` may have changed."""
+        ...
+
+    def ended(self) -> bool:
+        """Whether it is over. Until `reap` is called, nothing else has got its process id."""
+        ...
+
+    def reap(self) -> int:
+        """How it ended, as `Popen.returncode` has it. To be called once, when it has."""
+        ...
+
+    def kill(self) -> None:
+        """Ends the teller itself, so that `ended` comes true: for when there is no other way to the agent, or when it
+        does not tell. Harmless when it is gone."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of it, when it has ended."""
+        ...
 
 
 class UnixSandbox:
@@ -43,8 +71,10 @@ class UnixSandbox:
         limits: Limits,
         token: str,
         guest_workspace: str,
-        process: StartedProcess,
-        kill_rest: Callable[[], None],
+        body: Body,
+        stdout: trio.abc.ReceiveStream,
+        stderr: trio.abc.ReceiveStream,
+        kill_rest: Callable[[], None] = lambda: None,
     ) -> None:
         """Takes the slot over. `kill_rest` ends the processes that do not end with the agent."""
         self._slot = slot
@@ -53,10 +83,9 @@ class UnixSandbox:
         self._limits = limits
         self._token = token
         self._guest_workspace = guest_workspace
-        self._process = process.process
-        self._process_pidfd = os.pidfd_open(self._process.pid)
-        self._stdout = process.stdout
-        self._stderr = process.stderr
+        self._body = body
+        self._stdout = stdout
+        self._stderr = stderr
         self._kill_rest = kill_rest
         self._agent: tuple[int, int] | None = None  # pid, pidfd
         self._kill_detail: str | None = None
@@ -65,14 +94,14 @@ class UnixSandbox:
         self._closing = trio.Lock()
         self._closed = False
 
-    def attach(self, agent_pid: int) -> None:
-        """Names the agent's process, while it is known to exist.
+    def attach(self, agent_pid: int, pidfd: int | None = None) -> None:
+        """Names the agent's process, while it is known to exist. Takes over its pidfd, where there is one already.
 
         Raises:
             SandboxError: it is gone already.
         """
         try:
-            self._agent = agent_pid, os.pidfd_open(agent_pid)
+            self._agent = agent_pid, os.pidfd_open(agent_pid) if pidfd is None else pidfd
         except ProcessLookupError:
             raise SandboxError(f"sandbox {self.id} ended while it was being made") from None
 
@@ -118,15 +147,15 @@ class UnixSandbox:
 
     @property
     def exit(self) -> SandboxExit | None:
-        if self._exit is None and _is_gone(self._process_pidfd):
-            # The direct child is still a zombie here, so that no process can have got its number (or its group's).
+        if self._exit is None and self._body.ended():
+            # A direct child is still a zombie here, so that no process can have got its number (or its group's).
             self._kill_rest()
-            if self._agent is not None and not _is_gone(self._agent[1]):
+            if self._agent is not None and not is_gone(self._agent[1]):
                 # Its monitor was killed by somebody else: it follows, but not at once.
                 self._signal(signal.SIGKILL)
                 return None
             self._exit = judge_exit(
-                self._process.wait(),
+                self._body.reap(),
                 kill_detail=self._kill_detail,
                 oom_kills=self._slot.cgroup.oom_kills() if self._slot.cgroup is not None else 0,
                 runtime=self._runtime,
@@ -138,10 +167,22 @@ class UnixSandbox:
         # One task at a time, because Trio lets only one wait for a descriptor; the others find it ended.
         async with self._waiting:
             while (found := self.exit) is None:
-                await trio.lowlevel.wait_readable(self._process_pidfd)
-                if self.exit is None and self._agent is not None:
+                if self._agent is None:
+                    await trio.lowlevel.wait_readable(self._body.fileno())
+                elif self._body.ended():
                     await trio.lowlevel.wait_readable(self._agent[1])
+                else:
+                    await _either_readable(self._body.fileno(), self._agent[1])
+                    await self._be_told(self._agent[1])
             return found
+
+    async def _be_told(self, agent: int) -> None:
+        """The end of a process that is gone is told at once, unless who is to tell it is stopped, or stuck."""
+        if is_gone(agent) and not self._body.ended():
+            with trio.move_on_after(TELL_TIMEOUT) as patience:
+                await trio.lowlevel.wait_readable(self._body.fileno())
+            if patience.cancelled_caught:
+                self._body.kill()
 
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
@@ -180,22 +221,51 @@ class UnixSandbox:
             await self.listener.aclose()
             return
         await self._slot.aclose()
-        os.close(self._process_pidfd)
+        self._body.close()
         if self._agent is not None:
             os.close(self._agent[1])
 
     def _signal(self, number: signal.Signals) -> None:
         if self._exit is not None:
             return
+        if self._agent is None:
+            if number == signal.SIGKILL:
+                self._body.kill()
+            return
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._agent[1] if self._agent else self._process_pidfd, number)
+            signal.pidfd_send_signal(self._agent[1], number)
 
 
-@attrs.frozen
 class StartedProcess:
-    process: subprocess.Popen[bytes]
-    stdout: trio.lowlevel.FdStream
-    stderr: trio.lowlevel.FdStream
+    """A child of this process. Implements `Body`."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], stdout: trio.abc.ReceiveStream, stderr: trio.abc.ReceiveStream
+    ):
+        self.stdout = stdout
+        self.stderr = stderr
+        self._process = process
+        self._pidfd = os.pidfd_open(process.pid)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def fileno(self) -> int:
+        return self._pidfd
+
+    def ended(self) -> bool:
+        return is_gone(self._pidfd)
+
+    def reap(self) -> int:
+        return self._process.wait()
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def close(self) -> None:
+        os.close(self._pidfd)
 
 
 def start_process(
@@ -254,7 +324,17 @@ def usage_of_process(pid: int) -> Usage | None:
     return Usage((int(fields[11]) + int(fields[12])) / CLOCK_TICKS, resident * PAGE_SIZE)
 
 
-def _is_gone(pidfd: int) -> bool:
+async def _either_readable(*descriptors: int) -> None:
+    async def watch(descriptor: int) -> None:
+        await trio.lowlevel.wait_readable(descriptor)
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for descriptor in descriptors:
+            nursery.start_soon(watch, descriptor)
+
+
+def is_gone(pidfd: int) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))

@@ -138,8 +138,9 @@ class Run:
         make_data_dir(config)
         sandbox = config.workspace.sandbox
         minimum = Isolation[sandbox.minimum_isolation.upper()]
+        notice = partial(self._report, "warning", "")
         backend = await trio.to_thread.run_sync(
-            partial(choose_backend, sandbox.backend, minimum=minimum, unsafe=sandbox.unsafe)
+            partial(choose_backend, sandbox.backend, minimum=minimum, unsafe=sandbox.unsafe, on_notice=notice)
         )
         if backend.isolation is Isolation.NONE:
             self._report("warning", "", "NO ISOLATION: scripts run with this user's rights (backend: process, unsafe)")

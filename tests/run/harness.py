@@ -61,9 +61,11 @@ def agents(root: int) -> list[int]:
     for pid in descendants(root):
         try:
             args = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
         except OSError:
             continue
-        if b"python" in Path(os.fsdecode(args[0])).name.encode() and b"reflow.agent" in b" ".join(args):
+        started = b"python" in Path(os.fsdecode(args[0])).name.encode() and b"reflow.agent" in b" ".join(args)
+        if started or name == "reflow-agent":
             found.append(pid)
     return found
 

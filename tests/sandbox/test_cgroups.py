@@ -110,6 +110,34 @@ def test_a_process_is_limited_counted_and_killed(cgroups: Cgroups) -> None:
     wait_removed(group)
 
 
+def test_who_has_its_doors_can_put_itself_in(cgroups: Cgroups, everybodys_python: str) -> None:
+    group = cgroups.create("one", LIMITS)
+    doors = group.doors()
+    code = f"import os\nfor d in {doors}: os.write(d, b'0')\nprint(flush=True); input()"
+    # Without a right of its own to the group's files, where this is root.
+    user = 54321 if os.geteuid() == 0 else None
+    command = [everybodys_python, "-I", "-S", "-c", code]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=doors, user=user, group=user
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"
+        assert group.pids() == [process.pid]
+        group.kill()
+    for door in doors:
+        os.close(door)
+    wait_removed(group)
+
+
+def test_doors_of_a_group_that_is_gone(cgroups: Cgroups) -> None:
+    group = cgroups.create("one", LIMITS)
+    assert group.remove()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(FileNotFoundError):
+        group.doors()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_memory_bomb_is_counted(cgroups: Cgroups) -> None:
     group = cgroups.create("bomb", Limits(memory=32 << 20))
     code = "import sys; sys.stdin.read(1); bytearray(256 << 20)"

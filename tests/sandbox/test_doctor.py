@@ -5,7 +5,8 @@ from typing import cast
 
 import pytest
 
-from reflow_supervisor.sandbox import doctor
+from reflow_supervisor.sandbox import bubblewrap, doctor
+from reflow_supervisor.sandbox.agents import ForkedAgent
 from reflow_supervisor.sandbox.backend import Finding, FindingLevel, Isolation, SandboxBackend
 from reflow_supervisor.sandbox.select import Candidate
 
@@ -21,8 +22,9 @@ def test_this_machine() -> None:
     assert found[0].what == "boundary"
     assert [finding.what for finding in found][1:] == [
         *("bubblewrap", "namespaces", "seccomp", "control groups"),
-        *("user", "python", "node", "kvm"),
+        *("zygote", "user", "python", "node", "kvm"),
     ]
+    assert [finding.level for finding in found if finding.what == "zygote"] == [FindingLevel.OK]
     assert all(finding.fix for finding in found if finding.level is FindingLevel.MISSING)
 
 
@@ -31,6 +33,15 @@ def test_no_boundary() -> None:
     found = doctor.findings([candidate])
     assert (found[0].level, found[0].what) == (FindingLevel.MISSING, "boundary")
     assert found[1] == Finding(FindingLevel.MISSING, "namespaces", "refused", "allow them")
+
+
+@pytest.mark.slow
+def test_why_there_is_no_zygote(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bubblewrap, "FORKED_AGENT", ForkedAgent("", "raise RuntimeError('none here')"))
+    found = bubblewrap.zygote_finding(cache)
+    assert (found.level, found.what) == (FindingLevel.WARNING, "zygote")
+    assert "RuntimeError: none here" in found.detail
+    assert found.fix
 
 
 def test_kvm(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from reflow_supervisor.sandbox.backend import (
     SandboxRuntime,
 )
 from reflow_supervisor.sandbox.bubblewrap import BubblewrapBackend
-from reflow_supervisor.sandbox.pool import SandboxPool, preload_counts, standby_target
+from reflow_supervisor.sandbox.demand import QUIET
+from reflow_supervisor.sandbox.pool import SandboxPool, preload_counts
 
 MakeBackend = Callable[..., Any]
 OTHER_LIMITS = Limits(memory=1 << 30)
@@ -120,11 +121,6 @@ def memory_pool(backend: MemoryBackend, **options: Any) -> SandboxPool[MemoryLin
 def test_preload_counts() -> None:
     assert preload_counts(5, {"python": 3, "javascript": 9}) == {"python": 3, "javascript": 5}
     assert preload_counts(5, {}) == {}
-
-
-def test_standby_target() -> None:
-    assert [standby_target(3, idle, 300) for idle in (0, 299.9, 300, 1e9)] == [3, 3, 1, 1]
-    assert standby_target(0, 1e9, 300) == 0
 
 
 @pytest.mark.trio
@@ -243,19 +239,84 @@ async def test_a_warm_one_that_dies_is_replaced(autojump_clock: trio.testing.Moc
 
 
 @pytest.mark.trio
-async def test_idle_pool_keeps_one_and_wakes_up_again(autojump_clock: trio.testing.MockClock) -> None:
+async def test_more_are_kept_warm_for_as_long_as_they_are_needed(autojump_clock: trio.testing.MockClock) -> None:
     backend = MemoryBackend()
-    pool = memory_pool(backend, preload={"python": 3}, idle_timeout=60)
+    pool = memory_pool(backend, preload={"python": 1}, idle_timeout=60)
     async with trio.open_nursery() as nursery:
         await nursery.start(pool.run)
         await trio.sleep(30)
-        assert pool.statistics().warm["python"] == 3
-        await trio.sleep(60)
         assert pool.statistics().warm["python"] == 1
-        async with await pool.lease("python"):
-            await trio.sleep(30)
-            assert pool.statistics().warm["python"] == 3
+        for _ in range(3):
+            async with trio.open_nursery() as actors:
+                for _ in range(3):
+                    actors.start_soon(one_actor, pool)
+        await trio.sleep(30)
+        assert pool.statistics().warm["python"] >= 3
+        before = len(backend.started)
+        async with trio.open_nursery() as actors:
+            for _ in range(3):
+                actors.start_soon(one_actor, pool)
+        assert len(backend.started) == before, "all three were warm"
+        await trio.sleep(100)
+        assert pool.statistics().warm["python"] == 1
         nursery.cancel_scope.cancel()
+    assert backend.alive == set()
+
+
+@pytest.mark.trio
+async def test_a_preload_of_none_keeps_none(autojump_clock: trio.testing.MockClock) -> None:
+    backend = MemoryBackend()
+    pool = memory_pool(backend, preload={"python": 0})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pool.run)
+        for _ in range(5):
+            await one_actor(pool)
+        await trio.sleep(5)
+        assert pool.statistics().total == 0
+        assert len(backend.started) == 5
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.trio
+async def test_a_refill_leaves_the_processor_to_who_got_a_sandbox(autojump_clock: trio.testing.MockClock) -> None:
+    backend = MemoryBackend()
+    pool = memory_pool(backend, preload={"python": 1, "javascript": 1})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pool.run)
+        await trio.sleep(5)
+        assert backend.most_starting == 1, "one refill at a time, whatever its runtime"
+        async with await pool.lease("python"):
+            await trio.sleep(QUIET / 2)
+            assert backend.starting == 0
+            await trio.sleep(QUIET)
+            assert backend.starting == 1
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.trio
+async def test_what_is_left_of_a_sandbox_is_removed_in_the_background(autojump_clock: trio.testing.MockClock) -> None:
+    backend = MemoryBackend()
+    pool = memory_pool(backend, preload={}, max_size=1)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pool.run)
+        lease = await pool.lease("python")
+        before = trio.current_time()
+        await lease.aclose()
+        assert trio.current_time() == before
+        assert lease.sandbox.exit is not None
+        assert pool.statistics().total == 0, "there is room, though it is not removed"
+        assert backend.alive == {lease.sandbox.id}
+        await lease.aclose()
+        await trio.sleep(1)
+        assert backend.alive == set()
+        await (await pool.lease("python")).aclose()
+        nursery.cancel_scope.cancel()
+    assert backend.alive == set(), "removed with the pool at the latest"
+
+
+async def one_actor(pool: SandboxPool[MemoryLink]) -> None:
+    async with await pool.lease("python"):
+        pass
 
 
 @pytest.mark.trio

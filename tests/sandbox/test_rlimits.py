@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import resource
 import subprocess
 
 import pytest
 
 from reflow_supervisor.sandbox.backend import Limits
-from reflow_supervisor.sandbox.rlimits import NODE_BASELINE, Rlimits, limited, rlimits_for
+from reflow_supervisor.sandbox.rlimits import NODE_BASELINE, Rlimits, limited, resource_limits, rlimits_for
 
 LIMITS = Limits(memory=256 << 20, pids=50, tmp=8 << 20, open_files=128)
 
@@ -59,3 +60,15 @@ def test_arguments_are_no_shell_code() -> None:
         limited(["/bin/echo", "$(id)", "a b", "'"], Rlimits(100, 1 << 20)), capture_output=True, text=True, check=True
     )
     assert done.stdout == "$(id) a b '\n"
+
+
+def test_as_a_process_sets_its_own() -> None:
+    found = resource_limits(Rlimits(100, 2000, address_space=3000, processes=40))
+    assert dict(found) == {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: 100,
+        resource.RLIMIT_FSIZE: 2000,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_AS: 3000,
+        resource.RLIMIT_NPROC: 40,
+    }

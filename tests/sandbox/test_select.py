@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import attrs
@@ -15,7 +15,7 @@ WARNING = Finding(FindingLevel.WARNING, "control groups", "none")
 MISSING = Finding(FindingLevel.MISSING, "namespaces", "refused", "allow them")
 
 
-@attrs.frozen
+@attrs.define
 class Probed:
     name: str
     findings: tuple[Finding, ...]
@@ -78,3 +78,16 @@ def test_what_there_is() -> None:
     for candidate in CANDIDATES:
         backend = candidate.make()
         assert (backend.name, backend.isolation) == (candidate.name, candidate.isolation)
+
+
+@attrs.define
+class Talkative(Probed):
+    on_notice: Callable[[str], None] = print
+
+
+def test_a_backend_that_says_things_says_them_to_who_chose_it() -> None:
+    heard: list[str] = []
+    candidate = Candidate("ns", Isolation.NAMESPACES, lambda: cast("SandboxBackend", Talkative("ns", (OK,))))
+    backend = choose_backend(candidates=[candidate], on_notice=heard.append)
+    cast("Talkative", backend).on_notice("slower")
+    assert heard == ["slower"]
