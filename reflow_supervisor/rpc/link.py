@@ -574,10 +574,10 @@ class Link:
             if connection is None:
                 await self._changed.wait()
                 continue
-            holds = self._holds
+            was_held, holds = self.held, self._holds
             with trio.move_on_after(self._ping_timeout) as scope:
                 await self._first_of(pong.answered)
-            if self.held or holds != self._holds:
+            if was_held or self.held or holds != self._holds:
                 continue  # its answer may have come, and was not read
             if scope.cancelled_caught and pong.outcome is None:
                 if patient:
