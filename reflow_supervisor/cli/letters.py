@@ -148,14 +148,14 @@ def show(config_path: Path | None, letter_id: str, as_json: bool) -> None:
     if as_json:
         print_json(msgspec.to_builtins(letter) | {"complete": found.complete})
         return
-    where = "" if cause.file is None else f" ({cause.file}{f':{cause.line}' if cause.line else ''})"
-    click.echo(f"{letter.id}: given up by {letter.node} ({letter.component}), run {letter.run}")
+    where = "" if cause.file is None else f" ({_plain(cause.file, 500)}{f':{cause.line}' if cause.line else ''})"
+    click.echo(_plain(f"{letter.id}: given up by {letter.node} ({letter.component}), run {letter.run}", 500))
     again = "" if letter.burials == 1 else f", given up {letter.burials} times"
     click.echo(f"attempts  {letter.attempts}{again}")
     click.echo(f"first     {_time(letter.first.timestamp())}")
     click.echo(f"last      {_time(letter.last.timestamp())}")
     if letter.source:
-        click.echo(f"script    sha256 {letter.source}")
+        click.echo(f"script    sha256 {_plain(letter.source, 64)}")
     click.echo(f"failure   {_plain(f'{cause.type}: {cause.message}', 2000)}{where}")
     for line in cause.traceback.splitlines():
         click.echo(f"          {_plain(line, 500)}")

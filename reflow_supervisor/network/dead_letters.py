@@ -38,8 +38,8 @@ _ID_LENGTH = 10
 class DeadLetters:
     """Those of one run.
 
-    `left` are the ids of those that the run leaves behind as it stands; `lost` counts those that could not be kept;
-    `replaying` are the ids of letters whose replay has no outcome yet.
+    `left` are the ids of those that the run gave up and that are still there; `lost` counts those that could not be
+    kept; `replaying` are the ids of letters whose replay has no outcome yet.
 
     Args:
         run: tells this run's activations from those of every other run.
@@ -89,9 +89,15 @@ class DeadLetters:
         self._take(letter)
 
     def given_up(self, letter: DeadLetter) -> None:
-        """It cannot be kept. It counts as left behind all the same."""
+        """It cannot be kept."""
         self._take(letter)
+        self.left.discard(self.id_of(letter))
         self.lost += 1
+
+    @property
+    def left_behind(self) -> int:
+        """How many the run leaves behind as it stands."""
+        return len(self.left) + self.lost
 
     def _take(self, letter: DeadLetter) -> None:
         id = self.id_of(letter)

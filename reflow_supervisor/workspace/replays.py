@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 import attrs
+import trio
 
 from reflow_supervisor.network.component import Component
 from reflow_supervisor.network.dead_letters import DeadLetters, obstacle, replay_of
@@ -81,17 +82,30 @@ class Replays:
     async def run(self) -> None:
         """Gives letters back, as there is room, until cancelled. The store is there."""
         if self.unknown:
-            marked = await self._persistently(self._store.marked)
-            self.line_up(await self._persistently(lambda: self._store.entries(marked)))
-            self.unknown = False
-            if self._queue:
-                self._report("info", "", f"{len(self._queue)} dead letters were marked to be replayed")
+            await self._look()
         while True:
             changed = self._router.changed
             while (following := self._following()) is not None:
                 await self._give(following)
             self._say_what_is_to_come()
             await changed.wait()
+
+    async def _look(self) -> None:
+        """Finds what was marked before, unless the network drains first."""
+        async with trio.open_nursery() as nursery:
+
+            async def give_up() -> None:
+                await self._router.draining.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(give_up)
+            marked = await self._persistently(self._store.marked)
+            entries = await self._persistently(lambda: self._store.entries(marked))
+            self.line_up(entries)
+            if entries:
+                self._report("info", "", f"{len(entries)} dead letters were marked to be replayed")
+            nursery.cancel_scope.cancel()
+        self.unknown = False
 
     def line_up(self, entries: Sequence[Entry]) -> None:
         """These are marked, and to be given back."""

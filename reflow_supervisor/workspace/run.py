@@ -115,7 +115,7 @@ class Run:
     def outcome(self) -> Outcome:
         """How far it is, or how it ended."""
         workers = self._workers
-        letters = 0 if workers is None else len(workers.router.dead_letters.left)
+        letters = 0 if workers is None else workers.router.dead_letters.left_behind
         code = self._code
         if letters and code is ExitCode.DONE:
             code = ExitCode.FAILED

@@ -47,9 +47,9 @@ class TestBookkeeping:
         letters.kept(first)
         assert (list(letters), letters.left, letters.waits(ids[0])) == ([second], set(ids), False)
         letters.given_up(second)
-        assert (len(letters), letters.lost, letters.oldest, len(letters.left)) == (0, 1, None, 2)
+        assert (len(letters), letters.lost, letters.oldest, letters.left_behind) == (0, 1, None, 2)
         letters.gone(ids[0])
-        assert letters.left == {ids[1]}
+        assert letters.left_behind == 1
 
     def test_a_replay_that_fails_is_the_same_letter_and_no_longer_at_work(self) -> None:
         letters = DeadLetters("run", bounded=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -41,6 +41,10 @@ class FaultyLetters(MemoryLetters):
             self.lost_answers -= 1
             raise StateUnavailableError("the answer did not come")
         return kept
+
+    async def marked(self) -> Sequence[str]:
+        self._try()
+        return await super().marked()
 
     async def get(self, id: str) -> Letter | None:
         self._try()

@@ -226,6 +226,17 @@ class TestOverRuns:
             assert (world.router.idle, await world.store.marked()) == (True, ids[AT_ONCE:])
             assert world.letters.replaying == set()
 
+    async def test_a_network_that_drains_before_it_was_looked_what_is_marked_ends(self, autojump_clock: object) -> None:
+        world = LettersWorld()
+        assert isinstance(world.store, FaultyLetters)
+        world.store.away = True
+        async with world.kept():
+            await trio.sleep(5)
+            assert not world.router.idle
+            world.router.drain()
+            await settled()
+            assert world.router.idle
+
     async def test_a_store_that_cannot_be_had_holds_up_no_run(self, autojump_clock: object) -> None:
         world = LettersWorld(at_hand=False, expected=True)
         world.openings.extend(["no"] * 3)
