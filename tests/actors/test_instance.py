@@ -19,7 +19,7 @@ import trio.testing
 from actors.world import WALL, Agent, FakePool, FakeSandbox, World, settled
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reflow.wire import messages
+from reflow.wire import messages, values
 from reflow.wire.messages import Code, Failure
 from reflow.wire.session import RequestReceived
 
@@ -350,12 +350,12 @@ class Script:
             await self.agent.flush()
 
 
-def _integer(value: int) -> Any:
-    return messages.msgspec.Raw(messages.msgspec.msgpack.encode(["integer", value]))
+def _integer(value: int) -> messages.msgspec.Raw:
+    return values.encode("integer", value)
 
 
-def _text(value: str) -> Any:
-    return messages.msgspec.Raw(messages.msgspec.msgpack.encode(["string", value]))
+def _text(value: str) -> messages.msgspec.Raw:
+    return values.encode("string", value)
 
 
 @pytest.mark.slow
