@@ -148,6 +148,7 @@ async def live(ws: Workspace, *args: str, stays: bool = False) -> AsyncGenerator
                 nursery.start_soon(run)
                 yield it
                 if stays:
+                    await it.until(lambda: not it.run._feeding and it.router.idle)
                     it.run.drain("the test is done")
     finally:
         for end in (*feeds, *collects):
