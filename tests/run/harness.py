@@ -55,17 +55,24 @@ def command_line(pid: int) -> str:
         return ""
 
 
+def name_of(pid: int) -> str:
+    """What `ps -o comm` shows of it; "" where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def agents(root: int) -> list[int]:
     """The agents themselves, without the programs that started them."""
     found: list[int] = []
     for pid in descendants(root):
         try:
             args = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            name = Path(f"/proc/{pid}/comm").read_text().strip()
         except OSError:
             continue
         started = b"python" in Path(os.fsdecode(args[0])).name.encode() and b"reflow.agent" in b" ".join(args)
-        if started or name == "reflow-agent":
+        if started or name_of(pid) == "reflow-agent":
             found.append(pid)
     return found
 

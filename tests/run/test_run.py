@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from run.harness import COLLECT_ONE, FEED_ONE, ONE_NODE, PRELOAD, SEED, Workspace, agents
+from run.harness import COLLECT_ONE, FEED_ONE, ONE_NODE, PRELOAD, SEED, Workspace, agents, descendants, name_of
 
 pytestmark = pytest.mark.slow
 
@@ -275,3 +275,33 @@ def test_a_counter_whose_sandbox_is_killed_three_times_counts_each_row_once(ws: 
     ws.feed([0])
     ws.run()
     assert ws.rows()[0]["n"] == 2001
+
+
+def test_the_end_of_the_zygote_is_a_restart_of_all_its_actors_and_no_more(ws: Workspace) -> None:
+    ws.actor(
+        'n = context.get_state().increment("n")\ntime.sleep(0.001)\nreturn {"o": Message.object({"n": n, "v": v})}',
+        top="import time",
+    )
+    config = "supervision: {backoff: {initial: 0, jitter: 0}}\n"
+    ws.write(
+        "reflow.yaml",
+        PRELOAD + config + "network:\n  processes: {a: {component: A}, b: {component: A}}\n"
+        "  inports: {v: a.v, w: b.v}\n  outports: {o: a.o, p: b.o}\n",
+    )
+    ws.feed(range(1, 1001))
+    killed: list[int] = []
+
+    def kill(process: subprocess.Popen[bytes]) -> None:
+        out = ws.path / "out.jsonl"
+        if not killed and out.exists() and out.stat().st_size > 2000:
+            killed.extend(pid for pid in descendants(process.pid) if name_of(pid) == "reflow-zygote")
+            os.kill(killed[0], signal.SIGKILL)
+
+    both = ("--feed", "v=in.jsonl", "--feed", "w=in.jsonl", "--collect", "o=out.jsonl", "--collect", "p=2.jsonl")
+    done = ws.run(*both, meanwhile=kill)
+    assert len(killed) == 1
+    assert done.code == 0, done.stderr
+    assert "2 restarts, 0 dead letters" in done.stderr
+    assert done.stderr.count("the zygote was lost") == 1
+    for name in ("out.jsonl", "2.jsonl"):
+        assert [(row["v"], row["n"]) for row in ws.rows(name)] == [(i, i) for i in range(1, 1001)]
